@@ -1,0 +1,22 @@
+# Builder: the locked dependencies and the project in /opt/venv. The base image's pip installs into
+# it, so that the venv holds none, and setuptools leaves it once the project is built.
+FROM python:3.13-slim AS builder
+ENV PIP_PYTHON=/opt/venv/bin/python PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/venv
+WORKDIR /src
+COPY requirements.lock .
+RUN pip install --quiet --require-hashes -r requirements.lock
+COPY . .
+RUN pip install --quiet --no-deps --no-build-isolation . \
+    && pip uninstall --quiet --yes setuptools
+
+FROM python:3.13-slim
+COPY --from=builder /opt/venv /opt/venv
+RUN mkdir /runs /cache && chown 10001:10001 /runs /cache
+# One BLAS thread per process: workers are the parallelism.
+ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+USER 10001:10001
+WORKDIR /runs
+ENTRYPOINT ["gradflock"]

@@ -1,0 +1,53 @@
+# PYTHON makes the environment; ARGS go to `gradflock train` or to the lock resolver.
+PYTHON ?= python3
+UV ?= uv
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install
+LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: help setup train test test-long check lint lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: .venv/.dev-installed ## .venv with everything that make check and make test need
+
+train: .venv/.train-installed ## train on this machine; make train ARGS="--workers 4 --steps 200"
+	@$(BIN)/gradflock train $(ARGS)
+
+test: lint ## the gate: lint, then every test that is not marked long
+	$(BIN)/python -m pytest -m "not long"
+
+test-long: setup ## the trials that only .ci/run makes time for
+	$(BIN)/python -m pytest -m long
+
+check: lint ## lint, then the unit tests: seconds, for every save
+	$(BIN)/python -m pytest -m unit
+
+lint: setup
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+lock: ## resolve pyproject.toml into both lock files (needs uv); ARGS=--upgrade for newer versions
+	$(LOCK) --group build $(ARGS) --output-file requirements.lock
+	$(LOCK) --group dev $(ARGS) --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove .venv, caches and build files; runs/ stays
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or newer, got %d.%d - PYTHON=$(PYTHON); name another: make PYTHON=python3.13" % v[:2])'
+	@echo "making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv && touch $@
+
+.venv/.train-installed: .venv/.created requirements.lock pyproject.toml
+	@echo "installing gradflock and requirements.lock into .venv"
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable . && touch $@
+
+.venv/.dev-installed: .venv/.train-installed requirements-dev.lock
+	@echo "installing requirements-dev.lock into .venv"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock && touch $@

@@ -1,0 +1,81 @@
+"""`gradflock coordinator`: own one run, and lease its branches to whoever joins."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.errors import RoleFailed, UsageError
+from cli.options import (
+    address_file_option,
+    bind_option,
+    check_security,
+    insecure_option,
+    option,
+    parent_option,
+    run_dir_option,
+    training_options,
+    write_address,
+)
+from cli.plan import plan_run
+from cli.stopping import StopFlag
+from cli.view import choose_view, say
+from coordinator.checkpoint import RunDirectory
+from coordinator.service import CoordinatorService, Job
+from coordinator.settings import CheckpointEvery, Settings
+from wire.address import check_address
+from wire.transport import Listener
+
+
+@click.command()
+@training_options
+@bind_option
+@run_dir_option
+@insecure_option
+@option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@address_file_option
+@parent_option
+def coordinator(
+    preset: str,
+    resume: str,
+    checkpoint_every: CheckpointEvery,
+    bind: str | None,
+    run_dir: Path | None,
+    insecure: bool,
+    log_format: str,
+    address_file: Path | None,
+    parent: int | None,
+    **flags: Any,
+) -> int:
+    """Own a run: its documents, its parameters and its checkpoints."""
+    stop = StopFlag(parent)
+    if run_dir is None:
+        raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
+    bind = check_address(bind or "tcp://127.0.0.1:5555")
+    with Listener(bind):
+        pass  # a busy port is known before a run has begun
+    directory = RunDirectory(run_dir)
+    with directory.lock():
+        warn = say if log_format == "text" else _ignore  # `train` has said it already
+        check_security(bind, insecure, warn)
+        plan = plan_run(directory, resume, preset, flags, warn)
+        settings = Settings(checkpoint_every)
+        job = Job(directory, plan.run, plan.dataset.record, plan.resumed, settings, bind)
+        view = choose_view(log_format, plan.run.train.steps)
+
+        def on_bound(address: str) -> None:
+            write_address(address_file, address)
+            if log_format == "text":
+                view.say(f"coordinator at {address}, run in {run_dir}")
+
+        try:
+            failure = CoordinatorService(job, view.observe).serve(stop, on_bound)
+        finally:
+            view.close()
+    if failure is not None:
+        raise RoleFailed(failure)
+    return stop.exit_code
+
+
+def _ignore(_text: str) -> None:
+    pass

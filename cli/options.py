@@ -1,0 +1,143 @@
+"""The flags that more than one command has.
+
+Every flag `--some-thing` may also come from the variable GRADFLOCK_SOME_THING or from a TOML file
+(`gradflock --config FILE`); the flag wins over the variable, the variable over the file, the file
+over the default.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cli.errors import UsageError
+from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
+from cli.presets import PRESETS
+from coordinator.settings import CheckpointEvery
+from engine.config import ACTIVATIONS, ENGINES, SCHEDULES
+from wire.address import is_loopback
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SAMPLER_ADDRESS = "tcp://127.0.0.1:5556"
+
+
+def option(flag: str, *rest: str, **settings: Any) -> Callable[[F], F]:
+    """A click option that can also be set by its GRADFLOCK_* variable."""
+    name = flag.removeprefix("--").replace("-", "_").upper()
+    return click.option(flag, *rest, envvar=f"GRADFLOCK_{name}", **settings)
+
+
+class CheckpointEveryType(click.ParamType[CheckpointEvery]):
+    """`100` is every 100 steps, `30s` every 30 seconds."""
+
+    name = "N|SECONDSs"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> CheckpointEvery:
+        if isinstance(value, CheckpointEvery):
+            return value
+        match = re.fullmatch(r"(?P<steps>[1-9]\d{0,9})|(?P<seconds>\d{1,9}(\.\d+)?)s", str(value))
+        if match is None:
+            self.fail(f"expected steps like 100 or seconds like 30s, got {value!r}", param, ctx)
+        if match["steps"]:
+            return CheckpointEvery(int(match["steps"]))
+        return CheckpointEvery(None, float(match["seconds"]))
+
+
+_TRAINING = [
+    option("--preset", type=click.Choice(list(PRESETS)), default="names", show_default=True),
+    option("--engine", type=click.Choice(ENGINES), help="How gradients are computed."),
+    option("--data", metavar="names|PATH", help="Documents, one a line."),
+    option("--steps", type=int, help="Optimizer updates in all."),
+    option("--batch-size", type=int, help="Documents of one step."),
+    option("--shards", type=int, help="Leaves of the reduction tree; part of the numbers."),
+    option("--seed", type=int, help="Of shuffling, initialisation and the train's samples."),
+    option("--held-out", type=float, help="Fraction of the documents that no step sees."),
+    option("--n-layer", type=int),
+    option("--n-embd", type=int),
+    option("--n-head", type=int),
+    option("--block-size", type=int, help="Positions that the model looks at."),
+    option("--activation", type=click.Choice(ACTIVATIONS)),
+    option("--learning-rate", type=float),
+    option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate."),
+    option("--warmup-steps", type=int, help="Steps over which the learning rate rises."),
+    option(
+        "--checkpoint-every",
+        type=CheckpointEveryType(),
+        default="5s",
+        show_default=True,
+        help="Save every N steps or every so many seconds.",
+    ),
+    option(
+        "--resume",
+        is_flag=False,
+        flag_value=RESUME_ALWAYS,
+        default=RESUME_NEVER,
+        type=click.Choice([RESUME_NEVER, RESUME_ALWAYS, RESUME_AUTO]),
+        help="Go on with the run in --run-dir; `--resume=auto` begins one if there is none.",
+    ),
+]
+
+
+def training_options(command: F) -> F:
+    """Add the flags that decide a run."""
+    for decorate in reversed(_TRAINING):
+        command = decorate(command)
+    return command
+
+
+bind_option = option("--bind", metavar="ADDRESS", help="tcp://host:port; port 0 takes a free one.")
+run_dir_option = option(
+    "--run-dir", type=click.Path(file_okay=False, path_type=Path), help="Where a run lives."
+)
+insecure_option = option(
+    "--insecure", is_flag=True, help="Allow a plain connection on an address others can reach."
+)
+parent_option = click.option(
+    "--parent", type=int, hidden=True, help="Leave when this process is no longer the parent."
+)
+address_file_option = click.option(
+    "--address-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the address there once it is bound.",
+)
+
+
+def check_security(address: str, insecure: bool, warn: Callable[[str], None]) -> None:
+    """Refuse a plain connection on an address that others can reach, unless it is asked for.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if is_loopback(address):
+        return
+    if not insecure:
+        raise UsageError(
+            f"expected an address of this machine alone, got {address}"
+            " — connections are not encrypted; add --insecure if the network is trusted"
+        )
+    warn(f"warning: {address} is plain: whoever reaches it can read and join this run")
+
+
+def write_address(path: Path | None, address: str) -> None:
+    """Hand an address over to whoever waits for the file; it appears whole."""
+    if path is not None:
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(address + "\n")
+        temporary.rename(path)
+
+
+def newest_run_dir() -> Path:
+    """Give the run directory under ./runs that was made last.
+
+    Raises:
+        UsageError: there is none.
+    """
+    candidates = [path for path in Path("runs").glob("*") if (path / "checkpoints").is_dir()]
+    if not candidates:
+        raise UsageError("expected a run under ./runs, got none — train one, or give --run-dir")
+    return max(candidates, key=lambda path: path.stat().st_mtime_ns)

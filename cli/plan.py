@@ -1,0 +1,128 @@
+"""From flags, preset and whatever the run directory holds to the run that is meant."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from cli.dataset import Dataset, load_dataset
+from cli.errors import UsageError
+from cli.presets import PRESETS
+from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.errors import RunDirectoryError
+from engine.config import ModelConfig, TrainConfig
+from engine.run import Run, prepare_run
+
+RESUME_NEVER, RESUME_ALWAYS, RESUME_AUTO = "never", "always", "auto"
+MAY_CHANGE = ("steps",)  # what a resumed run may be given anew
+
+_MODEL_FIELDS = [field.name for field in fields(ModelConfig) if field.name != "vocab_size"]
+_TRAIN_FIELDS = [field.name for field in fields(TrainConfig)]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run, ready to be trained.
+
+    Attributes:
+        resumed: the checkpoint to go on from, or None.
+    """
+
+    run: Run
+    dataset: Dataset
+    resumed: Checkpoint | None
+
+
+def plan_run(
+    directory: RunDirectory,
+    resume: str,
+    preset: str,
+    flags: Mapping[str, Any],
+    warn: Callable[[str], None],
+) -> Plan:
+    """Decide what to train.
+
+    Args:
+        flags: the fields of TrainConfig and ModelConfig, and `data`; None where nothing was said.
+        warn: told, a line each, what a person should know.
+
+    Raises:
+        RunDirectoryError: the directory holds a run that was not asked for, or none that was.
+        ConfigError, DatasetError, UsageError: the run cannot be.
+    """
+    said = {name: value for name, value in flags.items() if value is not None}
+    checkpoint = _checkpoint(directory, resume, warn)
+    if checkpoint is None:
+        plan = _new_plan(preset, said, warn)
+    else:
+        plan = _resumed_plan(directory, checkpoint, said, warn)
+    _warn_of_cuts(plan, warn)
+    return plan
+
+
+def _checkpoint(
+    directory: RunDirectory, resume: str, warn: Callable[[str], None]
+) -> Checkpoint | None:
+    if resume == RESUME_NEVER:
+        if directory.steps():
+            raise RunDirectoryError(
+                f"expected a new run directory, got one with a run in it — {directory.path};"
+                " add --resume to go on with it, or give another --run-dir"
+            )
+        return None
+    checkpoint, complaints = directory.newest()
+    for complaint in complaints:
+        warn(f"passed over a checkpoint: {complaint}")
+    if checkpoint is None and (resume == RESUME_ALWAYS or complaints):
+        raise RunDirectoryError(
+            f"expected a valid checkpoint to resume from, got none — {directory.path};"
+            " check --run-dir, or leave --resume out"
+        )
+    return checkpoint
+
+
+def _new_plan(preset: str, said: Mapping[str, Any], warn: Callable[[str], None]) -> Plan:
+    if preset not in PRESETS:
+        raise UsageError(f"expected a preset of {', '.join(PRESETS)}, got {preset!r} — --preset")
+    chosen = {**PRESETS[preset], **said}
+    if "shards" not in said:  # the preset's cut need not fit another batch
+        chosen["shards"] = max(1, min(chosen["shards"], chosen["batch_size"]))
+    train = TrainConfig(**{name: chosen[name] for name in _TRAIN_FIELDS if name in chosen})
+    shape = {name: chosen[name] for name in _MODEL_FIELDS if name in chosen}
+    dataset = load_dataset(said.get("data", "names"), warn)
+    return Plan(prepare_run(dataset.texts, train, shape), dataset, None)
+
+
+def _resumed_plan(
+    directory: RunDirectory,
+    checkpoint: Checkpoint,
+    said: Mapping[str, Any],
+    warn: Callable[[str], None],
+) -> Plan:
+    recorded = {**asdict(checkpoint.model), **asdict(checkpoint.train)}
+    for name, value in said.items():
+        if name in recorded and name not in MAY_CHANGE and value != recorded[name]:
+            raise RunDirectoryError(
+                f"expected {name} {recorded[name]!r} as recorded, got {value!r}"
+                f" — {directory.path}; leave the flag out, or start a new run"
+            )
+    dataset = load_dataset(said.get("data", checkpoint.dataset.name), warn)
+    if dataset.sha256 != checkpoint.dataset.sha256:
+        raise RunDirectoryError(
+            f"expected the dataset {checkpoint.dataset.name!r} with sha256"
+            f" {checkpoint.dataset.sha256[:12]} as recorded, got {dataset.name!r} with"
+            f" {dataset.sha256[:12]} — {directory.path}; give --data the recorded file"
+        )
+    train = replace(checkpoint.train, steps=said.get("steps", checkpoint.train.steps))
+    shape = {name: getattr(checkpoint.model, name) for name in _MODEL_FIELDS}
+    return Plan(prepare_run(dataset.texts, train, shape), dataset, checkpoint)
+
+
+def _warn_of_cuts(plan: Plan, warn: Callable[[str], None]) -> None:
+    block_size = plan.run.model.block_size
+    cut = [text for text in plan.dataset.texts if len(text) + 1 > block_size]
+    if cut:
+        warn(
+            f"{len(cut):,} of {len(plan.dataset.texts):,} documents are longer than"
+            f" {block_size - 1} characters and are cut to {block_size} positions;"
+            " raise --block-size to keep them whole"
+        )

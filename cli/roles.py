@@ -1,0 +1,141 @@
+"""The processes that `train` starts on this machine: one coordinator, workers, a sampler.
+
+Each is a direct child whose command line names its role, and leaves by itself when this process
+dies. A worker or sampler that dies is replaced, within reason.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cli import errors
+from cli.errors import RoleFailed
+
+STARTS_MAX = 5  # of one role without progress, the first included
+LEAVE_S = 10.0  # after SIGTERM, before SIGKILL; a save may be under way
+
+
+class Role:
+    """One child process.
+
+    Attributes:
+        name: `coordinator`, `worker 1`, `sampler`, ...: for people.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], log: Path | None) -> None:
+        """Start it.
+
+        Args:
+            arguments: of the `gradflock` command, the role's first.
+            log: where its standard error goes; None gives a pipe, `stderr`.
+        """
+        self.name = name
+        self._log = log
+        environment = dict(os.environ)
+        root = str(Path(__file__).resolve().parents[1])
+        paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[variable] = "1"
+        command = [sys.executable, "-P", "-m", "cli", *arguments, f"--parent={os.getpid()}"]
+        if log is None:
+            self._process = self._start(command, environment, subprocess.PIPE)
+        else:
+            with log.open("ab") as file:
+                self._process = self._start(command, environment, file.fileno())
+
+    @staticmethod
+    def _start(
+        command: list[str], environment: dict[str, str], stderr: int
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+
+    @property
+    def stderr_fd(self) -> int:
+        assert self._process.stderr is not None
+        return self._process.stderr.fileno()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative if a signal killed it."""
+        return self._process.poll()
+
+    def ending(self) -> str:
+        """Say how it ended."""
+        code = self.exit_code
+        assert code is not None
+        if code < 0:
+            return f"{self.name} was killed by {signal.Signals(-code).name}"
+        said = self._last_line()
+        return f"{self.name} ended with exit code {code}" + (f": {said}" if said else "")
+
+    def terminate(self) -> None:
+        if self.exit_code is None:
+            self._process.terminate()
+
+    def wait_or_kill(self, deadline_s: float) -> None:
+        """Wait for it to end until a moment of the monotonic clock, then kill it."""
+        try:
+            self._process.wait(max(0.0, deadline_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+    def _last_line(self) -> str:
+        if self._log is None:
+            return ""
+        lines = self._log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+class Flock:
+    """The workers and the sampler of one run; the dead are replaced."""
+
+    def __init__(self, start: Callable[[str], Role], names: Sequence[str]) -> None:
+        """Start all of them.
+
+        Args:
+            start: starts the role of a name.
+        """
+        self._start = start
+        self._roles = {name: start(name) for name in names}
+        self._starts = dict.fromkeys(names, 1)
+
+    def note_progress(self) -> None:
+        """A step was committed: whoever died before it is forgiven."""
+        self._starts = dict.fromkeys(self._starts, 1)
+
+    def replace_dead(self, say: Callable[[str], None]) -> None:
+        """Start those again that have ended.
+
+        Raises:
+            RoleFailed: one was refused for good, or has died too often.
+        """
+        for name, role in self._roles.items():
+            if role.exit_code in (None, errors.DONE, errors.INTERRUPTED):
+                continue
+            if role.exit_code == errors.REFUSED or self._starts[name] >= STARTS_MAX:
+                raise RoleFailed(role.ending())
+            say(f"{role.ending()}; starting it again")
+            self._starts[name] += 1
+            self._roles[name] = self._start(name)
+
+    def stop(self) -> None:
+        """Ask all of them to leave, and see to it that they have."""
+        for role in self._roles.values():
+            role.terminate()
+        deadline_s = time.monotonic() + LEAVE_S
+        for role in self._roles.values():
+            role.wait_or_kill(deadline_s)

@@ -1,0 +1,41 @@
+"""How a process learns that it should leave: a signal, or the death of the one that started it."""
+
+import os
+import signal
+from types import FrameType
+
+from cli import errors
+
+
+class StopFlag:
+    """Set by SIGINT and SIGTERM, and by the loss of a parent.
+
+    Attributes:
+        was_interrupted: it was SIGINT, Ctrl-C; the exit code says so.
+    """
+
+    def __init__(self, parent: int | None = None) -> None:
+        """Take the signals over for the whole process.
+
+        Args:
+            parent: process id; when it is no longer our parent, stop. None to outlive anybody.
+        """
+        self._parent = parent
+        self._is_set = False
+        self.was_interrupted = False
+        signal.signal(signal.SIGINT, self._on_signal)
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def __call__(self) -> bool:
+        if self._parent is not None and os.getppid() != self._parent:
+            self._is_set = True
+        return self._is_set
+
+    @property
+    def exit_code(self) -> int:
+        """What a clean end of this process returns."""
+        return errors.INTERRUPTED if self.was_interrupted else errors.DONE
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.was_interrupted = self.was_interrupted or number == signal.SIGINT
+        self._is_set = True

@@ -1,0 +1,75 @@
+"""What `train` prints at the end: the loss, twenty names, and how to go on from here."""
+
+import json
+import shlex
+from typing import Any
+
+import click
+
+from cli.plan import Plan
+from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.errors import RunDirectoryError
+from engine.evaluate import held_out_loss
+from sampler.model import ServedModel
+
+NUM_SAMPLES = 20
+COLUMNS = 5
+
+
+def print_summary(
+    directory: RunDirectory,
+    plan: Plan,
+    workers: int,
+    temperature: float,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Print what a run has come to, from its newest checkpoint.
+
+    Raises:
+        RunDirectoryError: there is no checkpoint; the run was stopped before its first.
+    """
+    checkpoint, _ = directory.newest()
+    if checkpoint is None:
+        raise RunDirectoryError(f"expected a checkpoint at the end, got none — {directory.path}")
+    model = ServedModel(checkpoint)
+    rng = model.microgpt_rng()
+    facts: dict[str, Any] = {
+        "steps": checkpoint.step,
+        "loss": checkpoint.loss,
+        "weights_sha256": checkpoint.weights_sha256,
+        "run_dir": str(directory.path),
+        "samples": [model.draw(rng, temperature, [], None) for _ in range(NUM_SAMPLES)],
+        "workers": workers,
+        "seconds": round(seconds, 3),
+    }
+    is_finished = checkpoint.step >= plan.run.train.steps
+    if is_finished and plan.run.held_out:
+        loss = held_out_loss(checkpoint.model, checkpoint.params, plan.run.held_out)
+        facts["held_out_loss"] = loss
+    if as_json:
+        click.echo(json.dumps(facts))
+    elif is_finished:
+        _print_end(facts, checkpoint, temperature)
+    else:
+        run_dir = shlex.quote(str(directory.path))
+        click.echo(f"stopped after {checkpoint.step} of {plan.run.train.steps} steps, saved")
+        click.echo(f"go on with  gradflock train --resume --run-dir {run_dir}")
+
+
+def _print_end(facts: dict[str, Any], checkpoint: Checkpoint, temperature: float) -> None:
+    held_out = f", held-out loss {facts['held_out_loss']:.4f}" if "held_out_loss" in facts else ""
+    click.echo(
+        f"\n{facts['steps']} steps of {checkpoint.train.batch_size} documents"
+        f" with {facts['workers']} workers in {facts['seconds']:.1f} s:"
+        f" loss {facts['loss']:.4f}{held_out}"
+    )
+    click.echo(f"\n{NUM_SAMPLES} names it invents (temperature {temperature:g}):\n")
+    samples = facts["samples"]
+    for start in range(0, len(samples), COLUMNS):
+        row = samples[start : start + COLUMNS]
+        click.echo("  " + "".join(name.ljust(18) for name in row).rstrip())
+    run_dir = shlex.quote(facts["run_dir"])
+    click.echo(f"\nrun      {facts['run_dir']}")
+    click.echo(f"weights  sha256 {facts['weights_sha256']}")
+    click.echo(f"more     gradflock sample --run-dir {run_dir} -n 10")

@@ -1,0 +1,90 @@
+"""`gradflock train`: one machine, one command: a coordinator, workers, a sampler, and names."""
+
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.errors import UsageError
+from cli.options import SAMPLER_ADDRESS, option, run_dir_option, training_options
+from cli.plan import RESUME_NEVER, plan_run
+from cli.stopping import StopFlag
+from cli.summary import print_summary
+from cli.supervisor import LocalRun, Supervisor
+from cli.view import choose_view, say
+from coordinator.checkpoint import RunDirectory
+from coordinator.settings import CheckpointEvery
+from wire.address import check_address
+from wire.transport import Listener
+
+WORKERS_MAX = 256
+
+
+@click.command()
+@training_options
+@run_dir_option
+@option("--workers", metavar="N|auto", default="auto", show_default=True, help="Processes.")
+@option("--temperature", type=float, default=0.5, show_default=True, help="Of the 20 samples.")
+@option("--sampler-bind", metavar="ADDRESS", default=SAMPLER_ADDRESS, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def train(
+    preset: str,
+    resume: str,
+    checkpoint_every: CheckpointEvery,
+    run_dir: Path | None,
+    workers: str,
+    temperature: float,
+    sampler_bind: str,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Train on this machine: a coordinator, workers and a sampler, until the last step."""
+    began_s = time.monotonic()
+    stop = StopFlag()
+    num_workers = _count_workers(workers)
+    if not 0 < temperature <= 100:
+        raise UsageError(f"expected temperature above 0, at most 100, got {temperature:g}")
+    if run_dir is None and resume != RESUME_NEVER:
+        raise UsageError("expected --run-dir with --resume: which run should go on?")
+    directory = RunDirectory(run_dir or _fresh_run_dir())
+    plan = plan_run(directory, resume, preset, flags, say)
+    with Listener(check_address(sampler_bind)):
+        pass  # a busy port is known before anything has begun
+    with directory.lock():
+        (directory.path / "logs").mkdir(exist_ok=True)
+    said = {**flags, "preset": preset, "resume": resume, "checkpoint_every": checkpoint_every}
+    local = LocalRun(directory, num_workers, said, sampler_bind)
+    view = choose_view("text", plan.run.train.steps)
+    try:
+        Supervisor(local, view, stop).run()
+    finally:
+        view.close()
+    if stop() and not directory.steps():
+        say("stopped before the first checkpoint; nothing was lost")
+        return stop.exit_code
+    seconds = time.monotonic() - began_s
+    print_summary(directory, plan, num_workers, temperature, seconds, as_json)
+    return stop.exit_code
+
+
+def _count_workers(workers: str) -> int:
+    if workers == "auto":
+        return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+    if not workers.isdigit() or not 1 <= int(workers) <= WORKERS_MAX:
+        raise UsageError(
+            f"expected auto or 1 to {WORKERS_MAX} workers, got {workers!r} — --workers"
+        )
+    return int(workers)
+
+
+def _fresh_run_dir() -> Path:
+    name = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = Path("runs") / name
+    attempt = 1
+    while path.exists():
+        attempt += 1
+        path = Path("runs") / f"{name}-{attempt}"
+    return path

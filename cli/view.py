@@ -1,0 +1,192 @@
+"""What a person sees while a run goes on: a live bar on a terminal, plain lines anywhere else.
+
+A coordinator that another program watches writes its facts as JSON lines instead; `read_fact` gives
+them back.
+"""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from typing import Protocol, TextIO, get_args
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from coordinator.facts import (
+    CheckpointDurable,
+    CheckpointFailed,
+    Fact,
+    GradNotCounted,
+    MemberJoined,
+    MemberLost,
+    MessageDropped,
+    PeerRefused,
+    StepCommitted,
+)
+
+PLAIN_EVERY_S = 2.0  # at most one progress line in this time
+RATE_STEPS = 20  # steps that the shown rate is measured over
+DROPPED_SHOWN = 10  # dropped messages that get a line each; then only each power of ten
+
+_FACTS = {kind.__name__: kind for kind in get_args(Fact)}
+
+
+def say(text: str) -> None:
+    """Put a line on standard error, where results do not go."""
+    click.echo(text, err=True)
+
+
+class View(Protocol):
+    """Somebody who is told what happens."""
+
+    def observe(self, fact: Fact) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def choose_view(log_format: str, steps: int) -> View:
+    """Give the view that fits where standard error goes."""
+    if log_format == "json":
+        return JsonView(sys.stderr)
+    if sys.stderr.isatty():
+        return LiveView(steps)
+    return PlainView(steps)
+
+
+class JsonView:
+    """One JSON object a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def observe(self, fact: Fact) -> None:
+        self._write({"fact": type(fact).__name__, **asdict(fact)})
+
+    def say(self, text: str) -> None:
+        self._write({"say": text})
+
+    def close(self) -> None:
+        pass
+
+    def _write(self, values: dict[str, object]) -> None:
+        try:
+            self._stream.write(json.dumps(values) + "\n")
+            self._stream.flush()
+        except OSError:
+            pass  # nobody reads any more; the run goes on without an audience
+
+
+def read_fact(line: str) -> Fact | str:
+    """Read a line that JsonView wrote; any other line is itself."""
+    try:
+        values = json.loads(line)
+        if "say" in values:
+            return str(values["say"])
+        fact: Fact = _FACTS[values.pop("fact")](**values)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return line
+    return fact
+
+
+class PlainView:
+    """A line for what happens, and now and then one for how far the run is."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._rate = _Rate()
+        self._printed_s = float("-inf")
+
+    def observe(self, fact: Fact) -> None:
+        if not isinstance(fact, StepCommitted):
+            line = describe(fact)
+            if line:
+                self.say(line)
+            return
+        now = time.monotonic()
+        rate = self._rate.after(fact)
+        if now - self._printed_s >= PLAIN_EVERY_S or fact.step == self._steps:
+            self._printed_s = now
+            self.say(
+                f"step {fact.step}/{self._steps}  loss {fact.loss:.4f}"
+                f"  {rate:.1f} documents/s  workers {fact.workers}"
+            )
+
+    def say(self, text: str) -> None:
+        say(text)
+
+    def close(self) -> None:
+        pass
+
+
+class LiveView:
+    """A bar that moves; what happens scrolls by above it."""
+
+    def __init__(self, steps: int) -> None:
+        self._rate = _Rate()
+        self._progress = Progress(
+            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("waiting for workers", total=steps)
+        self._progress.start()
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, StepCommitted):
+            rate = self._rate.after(fact)
+            self._progress.update(
+                self._task,
+                completed=fact.step,
+                description=f"loss {fact.loss:.4f}  {rate:.1f} documents/s  workers {fact.workers}",
+            )
+        elif line := describe(fact):
+            self.say(line)
+
+    def say(self, text: str) -> None:
+        self._progress.console.print(escape(text), highlight=False)
+
+    def close(self) -> None:
+        self._progress.stop()
+
+
+def describe(fact: Fact) -> str:
+    """Give the line for a fact that is worth one; empty otherwise."""
+    match fact:
+        case MemberJoined():
+            return f"{fact.name} joined from {fact.host} (workers {fact.world_size})"
+        case MemberLost():
+            freed = f"; {fact.branches_freed} branches go to others" if fact.branches_freed else ""
+            return f"{fact.name} lost: {fact.reason}{freed} (workers {fact.world_size})"
+        case PeerRefused():
+            return f"refused {fact.name}: {fact.text}"
+        case MessageDropped():
+            is_shown = fact.count <= DROPPED_SHOWN or str(fact.count).strip("0") == "1"
+            return f"dropped message {fact.count}: {fact.reason}" if is_shown else ""
+        case GradNotCounted():
+            return f"gradient of {fact.name} for step {fact.step} not counted: {fact.status}"
+        case CheckpointFailed():
+            return f"step {fact.step} is not saved: {fact.reason}; training goes on"
+        case CheckpointDurable() | StepCommitted():
+            return ""
+
+
+class _Rate:
+    """Documents per second over the last steps."""
+
+    def __init__(self) -> None:
+        self._recent: list[StepCommitted] = []
+
+    def after(self, fact: StepCommitted) -> float:
+        self._recent = [*self._recent, fact][-RATE_STEPS:]
+        documents, seconds = 0, 0.0
+        for recent in self._recent:
+            documents += recent.documents
+            seconds += recent.seconds
+        return documents / max(seconds, 1e-9)

@@ -1,0 +1,42 @@
+"""`gradflock worker`: compute gradients for whichever coordinator answers."""
+
+import os
+import secrets
+import socket
+
+import click
+
+from cli import errors
+from cli.options import check_security, insecure_option, option, parent_option
+from cli.stopping import StopFlag
+from cli.version import versions
+from cli.view import say
+from wire.address import check_address
+from worker.service import WorkerService
+from worker.state import Identity
+
+
+@click.command()
+@option("--connect", metavar="ADDRESS", required=True, help="The coordinator's tcp://host:port.")
+@option("--name", help="What the coordinator calls it; the host's name by default.")
+@option("--max-idle", type=float, metavar="SECONDS", help="Leave after so long without work.")
+@insecure_option
+@parent_option
+def worker(
+    connect: str, name: str | None, max_idle: float | None, insecure: bool, parent: int | None
+) -> int:
+    """Join a run and compute gradients until it is done."""
+    stop = StopFlag(parent)
+    check_security(check_address(connect), insecure, say)
+    host = socket.gethostname()
+    identity = Identity(
+        name=f"{name or host}-{secrets.token_hex(2)}",
+        host=host,
+        pid=os.getpid(),
+        versions=versions(),
+    )
+    outcome = WorkerService(identity, connect, max_idle, say).serve(stop)
+    if outcome.failure is not None:
+        click.secho(f"gradflock: {outcome.failure}", fg="red", err=True)
+        return errors.REFUSED if outcome.is_permanent else errors.FAILURE
+    return stop.exit_code

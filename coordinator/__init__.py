@@ -1,0 +1,1 @@
+"""The coordinator: owns the dataset, the parameters, the step and the truth."""

@@ -1,0 +1,82 @@
+"""All that can happen to a coordinator."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from wire.messages import Message
+
+Peer: TypeAlias = bytes  # the routing id that the transport gave a connection
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run directory is ours; nothing is bound yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message arrived whole."""
+
+    peer: Peer
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """Bytes arrived that are no message."""
+
+    peer: Peer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerArrived:
+    """A HELLO arrived in another version of the protocol."""
+
+    peer: Peer
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A connection ended, or can take no more."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint is durable."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFailed:
+    """A checkpoint could not be written."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; every message that had arrived by now has been handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Somebody wants this coordinator to save and leave."""
+
+
+Event: TypeAlias = (
+    Started
+    | Received
+    | Garbled
+    | StrangerArrived
+    | Departed
+    | Saved
+    | SaveFailed
+    | Ticked
+    | StopAsked
+)

@@ -1,0 +1,97 @@
+"""What a coordinator tells people: the lines of its log and the picture of its progress."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class StepCommitted:
+    """The update of a step is applied in memory.
+
+    Attributes:
+        step: updates applied, counted from 1.
+        loss: mean over the global batch, nats.
+        documents: how many documents the step had.
+        seconds: from the commit before it to this one.
+        workers: members that were ready for work.
+        learning_rate: of this update.
+    """
+
+    step: int
+    loss: float
+    documents: int
+    seconds: float
+    workers: int
+    learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class MemberJoined:
+    """A worker is ready for work."""
+
+    name: str
+    host: str
+    pid: int
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberLost:
+    """A worker is gone; the branches it held are free for others."""
+
+    name: str
+    reason: str
+    branches_freed: int
+    world_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRefused:
+    """A worker was told to leave."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped:
+    """Something from a peer was counted and otherwise ignored."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GradNotCounted:
+    """A gradient was refused."""
+
+    name: str
+    step: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointDurable:
+    """A step is on disk."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """A step could not be written to disk; training goes on from memory."""
+
+    step: int
+    reason: str
+
+
+Fact: TypeAlias = (
+    StepCommitted
+    | MemberJoined
+    | MemberLost
+    | PeerRefused
+    | MessageDropped
+    | GradNotCounted
+    | CheckpointDurable
+    | CheckpointFailed
+)

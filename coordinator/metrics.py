@@ -1,0 +1,49 @@
+"""metrics.jsonl: one JSON object for each step of a run, the contract with tools that read it.
+
+`step` (updates applied, from 1), `loss` (mean over the global batch, nats, full precision),
+`documents` (of the step), `seconds` (the step took), `workers`, `learning_rate`.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from coordinator.facts import StepCommitted
+
+
+class Metrics:
+    """An append-only metrics file."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        """Open the file and forget every line after `step`: those steps are computed again."""
+        kept: list[str] = []
+        if path.exists():
+            for line in path.read_text().splitlines(keepends=True):
+                if not _is_line_of(line, len(kept) + 1) or len(kept) == step:
+                    break
+                kept.append(line)
+            path.write_text("".join(kept))
+        self._file = path.open("a", buffering=1)
+
+    def append(self, fact: StepCommitted) -> None:
+        self._file.write(json.dumps(asdict(fact)) + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _is_line_of(line: str, step: int) -> bool:
+    try:
+        return line.endswith("\n") and bool(json.loads(line)["step"] == step)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -1,0 +1,44 @@
+"""When to save, and what is known to be on disk."""
+
+from coordinator.settings import CheckpointEvery
+
+
+class Saves:
+    """The saves of one generation: at most one is under way.
+
+    Attributes:
+        durable_step: the newest step that is on disk; -1 if there is none.
+        pending_step: the step being written now, or None.
+    """
+
+    def __init__(self, every: CheckpointEvery, durable_step: int) -> None:
+        self._every = every
+        self._asked_s = 0.0
+        self.durable_step = durable_step
+        self.pending_step: int | None = None
+
+    def start(self, now: float) -> None:
+        """Count the time to the next save from now."""
+        self._asked_s = now
+
+    def is_due(self, step: int, now: float) -> bool:
+        """Say whether a step that was just committed should be saved."""
+        if self.pending_step is not None:
+            return False
+        if self._every.steps is not None:
+            return step % self._every.steps == 0
+        return now - self._asked_s >= self._every.seconds
+
+    def begin(self, step: int, now: float) -> None:
+        assert self.pending_step is None, "two saves at once"
+        self.pending_step = step
+        self._asked_s = now
+
+    def succeed(self, step: int) -> None:
+        assert step == self.pending_step
+        self.pending_step = None
+        self.durable_step = step
+
+    def fail(self, step: int) -> None:
+        assert step == self.pending_step
+        self.pending_step = None

@@ -1,0 +1,167 @@
+"""The coordinator's loop: where its state machine meets sockets, disk and clock.
+
+Each turn drains the socket before it lets time pass, so that a coordinator that was itself stopped
+for a while hears what its workers said meanwhile before it judges their silence.
+"""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator import events
+from coordinator.checkpoint import Checkpoint, DatasetRecord, RunDirectory
+from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.errors import CheckpointUnwritable
+from coordinator.facts import Fact, StepCommitted
+from coordinator.metrics import Metrics
+from coordinator.settings import Settings
+from coordinator.state import CoordinatorState
+from coordinator.training import Training
+from engine.config import WorkConfig
+from engine.optimizer import Moments
+from engine.run import Run
+from wire.codec import decode, encode
+from wire.errors import MalformedFrame, VersionMismatch
+from wire.transport import Listener
+
+WAIT_S = 0.1  # how long a quiet loop waits; bounds how late a stop is noticed
+MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one coordinator process is to do.
+
+    Attributes:
+        resumed: the checkpoint to go on from, or None for a new run.
+    """
+
+    directory: RunDirectory
+    run: Run
+    dataset: DatasetRecord
+    resumed: Checkpoint | None
+    settings: Settings
+    bind: str
+
+
+class CoordinatorService:
+    """One coordinator process; the caller holds the run directory's lock."""
+
+    def __init__(self, job: Job, observe: Callable[[Fact], None]) -> None:
+        """Make the machine; nothing is bound yet.
+
+        Args:
+            observe: told every fact, in order.
+        """
+        self._job = job
+        self._observe = observe
+        self._failure: str | None = None
+        self._is_finished = False
+        resumed = job.resumed
+        if resumed is None:
+            self._run_id = secrets.token_hex(16)
+            params, moments = job.run.params, Moments.zeros(job.run.model.num_params)
+            training = Training(job.run, 0, params, moments, None)
+        else:
+            self._run_id = resumed.run
+            training = Training(
+                job.run, resumed.step, resumed.params, resumed.moments, resumed.loss
+            )
+        self._metrics = Metrics(job.directory.metrics, training.step)
+        config = job.run.train
+        self._state = CoordinatorState(
+            training=training,
+            work=WorkConfig(config.engine, config.batch_size, config.shards, job.run.model),
+            settings=job.settings,
+            run=self._run_id,
+            gen=job.directory.next_generation(),
+            durable_step=-1 if resumed is None else resumed.step,
+            rng=random.Random(secrets.randbits(64)),
+        )
+
+    def serve(self, is_stopping: Callable[[], bool], on_bound: Callable[[str], None]) -> str | None:
+        """Run until the last step is durable, or until stopped.
+
+        Args:
+            is_stopping: asked often; once it says yes, the last committed step is saved.
+            on_bound: called with the address that workers can connect to.
+
+        Returns:
+            None if all went well, else one line saying what failed.
+
+        Raises:
+            AddressInUse, TransportError: the address cannot be bound.
+        """
+        with self._metrics, Listener(self._job.bind) as listener:
+            self._handle(listener, events.Started())
+            on_bound(listener.address)
+            while not self._is_finished:
+                listener.wait(WAIT_S)
+                for peer in listener.departed():
+                    self._handle(listener, events.Departed(peer))
+                self._drain(listener)
+                self._handle(listener, events.Ticked())
+                if is_stopping():
+                    self._handle(listener, events.StopAsked())
+        return self._failure
+
+    def _drain(self, listener: Listener) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = listener.receive()
+            if received is None:
+                return
+            self._handle(listener, _event(*received))
+
+    def _handle(self, listener: Listener, event: events.Event) -> None:
+        pending = [event]
+        while pending:
+            for effect in self._state.handle(pending.pop(0), time.monotonic()):
+                pending += self._perform(listener, effect)
+
+    def _perform(self, listener: Listener, effect: Effect) -> list[events.Event]:
+        """Do what was asked for, and give what came of it."""
+        match effect:
+            case Send(peer, message):
+                is_sent = listener.send(peer, encode(message))
+                return [] if is_sent else [events.Departed(peer)]
+            case Save():
+                return [self._save(effect)]
+            case Tell(fact):
+                if isinstance(fact, StepCommitted):
+                    self._metrics.append(fact)
+                self._observe(fact)
+            case Finish(failure):
+                self._failure = failure
+                self._is_finished = True
+        return []
+
+    def _save(self, save: Save) -> events.Event:
+        job = self._job
+        checkpoint = Checkpoint(
+            run=self._run_id,
+            step=save.step,
+            loss=save.loss,
+            model=job.run.model,
+            train=job.run.train,
+            dataset=job.dataset,
+            characters=job.run.tokenizer.characters,
+            rng_state=job.run.rng_state,
+            params=save.params,
+            moments=save.moments,
+        )
+        try:
+            job.directory.save(checkpoint)
+        except CheckpointUnwritable as error:
+            return events.SaveFailed(save.step, str(error))
+        return events.Saved(save.step)
+
+
+def _event(peer: bytes, frames: list[bytes]) -> events.Event:
+    try:
+        return events.Received(peer, decode(frames))
+    except VersionMismatch as error:
+        return events.StrangerArrived(peer, str(error))
+    except MalformedFrame as error:
+        return events.Garbled(peer, str(error))

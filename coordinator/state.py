@@ -1,0 +1,394 @@
+"""CoordinatorState: the only place that decides what a coordinator does.
+
+`handle(event, now)` returns effects and does nothing else: no socket, no clock, no file, no chance
+but the generator it was given. `now` is seconds of a monotonic clock.
+
+The run goes through three phases, and only through them:
+
+    TRAINING    a step is open        -> LEAVING   when the last step is committed, on StopAsked,
+                                                   or when training has diverged
+    LEAVING     the last save is due  -> LEFT      when it is durable, has failed, or is not needed
+    LEFT        BYE and Finish are out; every further event is ignored
+
+A member goes through two: welcomed (HELLO was answered) and ready (it said READY, and gets work).
+"""
+
+import random
+from enum import Enum, auto
+
+from coordinator import events, facts
+from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.members import Member, Members
+from coordinator.saves import Saves
+from coordinator.settings import Settings
+from coordinator.training import Training
+from engine.config import WorkConfig
+from wire import messages
+from wire.messages import (
+    CONFIG,
+    DONE,
+    DUPLICATE,
+    NONFINITE,
+    PROTOCOL_VERSION,
+    STALE,
+    STOPPING,
+    VERSION,
+)
+
+LEASES_MAX = 2  # one computing, one queued, so that a worker never waits for a round trip
+BRANCHES_PER_WORKER = 4  # so that uneven workers balance
+NAME_CHARACTERS_MAX = 64  # of what a peer says of itself, in a log
+
+
+class Phase(Enum):
+    TRAINING = auto()
+    LEAVING = auto()
+    LEFT = auto()
+
+
+class CoordinatorState:
+    """One generation of one run."""
+
+    def __init__(
+        self,
+        training: Training,
+        work: WorkConfig,
+        settings: Settings,
+        run: str,
+        gen: int,
+        durable_step: int,
+        rng: random.Random,
+    ) -> None:
+        """Begin where `training` stands.
+
+        Args:
+            run: the run's id.
+            gen: how many times the run's coordinator has started, this time included.
+            durable_step: the newest step on disk; -1 if there is none.
+            rng: draws session ids.
+        """
+        self._training = training
+        self._work = work
+        self._settings = settings
+        self._run = run
+        self._gen = gen
+        self._rng = rng
+        self._members = Members()
+        self._phase = Phase.TRAINING
+        self._leave_reason = STOPPING
+        self._failure: str | None = None
+        self._saves = Saves(settings.checkpoint_every, durable_step)
+        self._step_opened_s = 0.0
+        self._next_lease = 1
+        self._dropped = 0
+
+    def handle(self, event: events.Event, now: float) -> list[Effect]:
+        """Give what is to be done about an event, in order."""
+        if self._phase is Phase.LEFT:
+            return []
+        match event:
+            case events.Received(peer, message):
+                return self._on_message(peer, message, now)
+            case events.Ticked():
+                return self._on_tick(now)
+            case events.Departed(peer):
+                return self._on_departed(peer, "its connection ended", now)
+            case events.Garbled(_, reason):
+                return self._drop(reason)
+            case events.StrangerArrived(peer, text):
+                return self._refuse(peer, "a stranger", VERSION, text)
+            case events.Started():
+                return self._on_started(now)
+            case events.Saved(step):
+                return self._on_saved(step, now)
+            case events.SaveFailed(step, reason):
+                return self._on_save_failed(step, reason, now)
+            case events.StopAsked():
+                return self._leave(STOPPING, None, now)
+
+    def check(self) -> None:
+        """Assert what must hold between any two events."""
+        self._members.check()
+        self._training.board.check()
+        held = [lease for member in self._members for lease in member.leases]
+        assert len(held) == len(set(held)), "a lease is held twice"
+        assert all(len(member.leases) <= LEASES_MAX for member in self._members)
+        assert self._saves.durable_step <= self._training.step
+
+    # ---- the run ----------------------------------------------------------------------------
+
+    def _on_started(self, now: float) -> list[Effect]:
+        self._step_opened_s = now
+        effects: list[Effect] = []
+        self._saves.start(now)
+        if self._saves.durable_step < self._training.step:
+            effects += self._save(now)
+        if self._training.is_finished:
+            effects += self._leave(DONE, None, now)
+        return effects
+
+    def _commit(self, now: float) -> list[Effect]:
+        rate = self._training.learning_rate
+        try:
+            self._training.commit()
+        except OverflowError:
+            return self._diverge("Adam's update", now)
+        training = self._training
+        assert training.loss is not None
+        fact = facts.StepCommitted(
+            step=training.step,
+            loss=training.loss,
+            documents=self._work.batch_size,
+            seconds=now - self._step_opened_s,
+            workers=len(self._members.ready),
+            learning_rate=rate,
+        )
+        self._step_opened_s = now
+        effects: list[Effect] = [Tell(fact)]
+        if training.is_finished:
+            return effects + self._leave(DONE, None, now)
+        if self._saves.is_due(training.step, now):
+            effects += self._save(now)
+        return effects
+
+    def _diverge(self, what: str, now: float) -> list[Effect]:
+        failure = (
+            "expected finite numbers, got NaN or infinity"
+            f" — step {self._training.step + 1}, {what}; training diverged:"
+            " lower --learning-rate; the last good checkpoint is kept"
+        )
+        return self._leave(STOPPING, failure, now)
+
+    def _leave(self, reason: str, failure: str | None, now: float) -> list[Effect]:
+        if self._phase is not Phase.TRAINING:
+            return []
+        self._phase = Phase.LEAVING
+        self._leave_reason, self._failure = reason, failure
+        return self._leave_if_saved(now)
+
+    def _leave_if_saved(self, now: float) -> list[Effect]:
+        if self._phase is not Phase.LEAVING or self._saves.pending_step is not None:
+            return []
+        if self._saves.durable_step < self._training.step and self._failure is None:
+            return self._save(now)
+        self._phase = Phase.LEFT
+        effects: list[Effect] = [Send(member.peer, self._bye(member)) for member in self._members]
+        return [*effects, Finish(self._failure)]
+
+    # ---- saving -----------------------------------------------------------------------------
+
+    def _save(self, now: float) -> list[Effect]:
+        training = self._training
+        self._saves.begin(training.step, now)
+        return [Save(training.step, training.params, training.moments, training.loss)]
+
+    def _on_saved(self, step: int, now: float) -> list[Effect]:
+        self._saves.succeed(step)
+        return [Tell(facts.CheckpointDurable(step)), *self._leave_if_saved(now)]
+
+    def _on_save_failed(self, step: int, reason: str, now: float) -> list[Effect]:
+        self._saves.fail(step)
+        if self._phase is Phase.LEAVING and self._failure is None:
+            durable = self._saves.durable_step
+            newest = f"step {durable}" if durable >= 0 else "none"
+            self._failure = f"{reason}; the newest durable checkpoint is {newest}"
+        return [Tell(facts.CheckpointFailed(step, reason)), *self._leave_if_saved(now)]
+
+    # ---- messages ---------------------------------------------------------------------------
+
+    def _on_message(self, peer: events.Peer, message: messages.Message, now: float) -> list[Effect]:
+        if self._phase is not Phase.TRAINING:
+            return []
+        if isinstance(message, messages.Hello):
+            return self._on_hello(peer, message, now)
+        if not isinstance(message, messages.FromWorker):
+            return self._drop(f"{type(message).__name__} is not for a coordinator")
+        member = self._members.of_session(peer, message.sid)
+        if member is None or (message.run, message.gen) != (self._run, self._gen):
+            return [Send(peer, messages.Who(self._run, self._gen, message.sid))]
+        member.last_heard_s = now
+        match message:
+            case messages.Ready():
+                return self._on_ready(member, message, now)
+            case messages.Grad():
+                return self._on_grad(member, message, now)
+            case messages.Ping():
+                return [Send(peer, messages.Pong(self._run, self._gen, member.sid, message.t))]
+            case messages.Bye():
+                return self._lose(member, "it said goodbye", now)
+            case messages.Progress() | messages.Pong():
+                return []
+
+    def _on_hello(self, peer: events.Peer, hello: messages.Hello, now: float) -> list[Effect]:
+        effects = self._on_departed(peer, "it began anew", now)
+        sid = self._rng.getrandbits(62)
+        self._members.add(
+            Member(
+                peer=peer,
+                sid=sid,
+                name=_printable(hello.name),
+                host=_printable(hello.host),
+                pid=hello.pid,
+                last_heard_s=now,
+                pinged_s=now,
+            )
+        )
+        welcome = messages.Welcome(
+            v=PROTOCOL_VERSION,
+            run=self._run,
+            gen=self._gen,
+            sid=sid,
+            config=self._work.to_json(),
+            heartbeat_s=self._settings.heartbeat_s,
+        )
+        return [*effects, Send(peer, welcome)]
+
+    def _on_ready(self, member: Member, ready: messages.Ready, now: float) -> list[Effect]:
+        if ready.config_hash != self._work.digest:
+            text = (
+                f"expected config {self._work.digest}, got {_printable(ready.config_hash)}"
+                " — ready; run the same version of gradflock everywhere"
+            )
+            self._members.remove(member)
+            return self._refuse(member.peer, member.name, CONFIG, text)
+        self._free(member)
+        member.params_digest = ready.params_digest
+        member.document_s = max(member.document_s, ready.document_s)
+        effects: list[Effect] = []
+        if not member.is_ready:
+            member.is_ready = True
+            world_size = len(self._members.ready)
+            effects = [Tell(facts.MemberJoined(member.name, member.host, member.pid, world_size))]
+        return effects + self._grant(now)
+
+    def _on_grad(self, member: Member, grad: messages.Grad, now: float) -> list[Effect]:
+        training = self._training
+        if grad.lease in member.leases:
+            member.leases.remove(grad.lease)
+        status = training.judge(grad)
+        if status:
+            training.board.release(grad.lease)
+            if status == NONFINITE and training.note_nonfinite(grad, member.name):
+                return self._diverge(f"shards {grad.lo} to {grad.hi - 1}", now)
+            return self._not_counted(member, grad, status) + self._grant(now)
+        num_documents, _ = training.documents_of((grad.lo, grad.hi))
+        member.document_s = max(member.document_s, grad.compute_s / num_documents)
+        others = training.board.count((grad.lo, grad.hi), training.branch_sum(grad))
+        training.board.release(grad.lease)
+        effects = self._cancel([lease.id for lease in others if lease.id != grad.lease])
+        if training.board.is_complete:
+            effects += self._commit(now)
+        return effects + self._grant(now)
+
+    def _not_counted(self, member: Member, grad: messages.Grad, status: str) -> list[Effect]:
+        result = messages.Result(
+            self._run, self._gen, member.sid, grad.step, grad.lo, grad.hi, status
+        )
+        effects: list[Effect] = [Send(member.peer, result)]
+        if status not in (STALE, DUPLICATE):  # those two are ordinary after a lost lease
+            effects.append(Tell(facts.GradNotCounted(member.name, grad.step + 1, status)))
+        return effects
+
+    # ---- leases -----------------------------------------------------------------------------
+
+    def _grant(self, now: float) -> list[Effect]:
+        """Hand waiting branches out: to each ready member one, then to each a second."""
+        training, effects = self._training, list[Effect]()
+        if self._phase is not Phase.TRAINING:
+            return effects
+        if training.board.is_untouched:
+            training.cut(BRANCHES_PER_WORKER * len(self._members.ready))
+        for held in range(LEASES_MAX):
+            for member in self._members.ready:
+                if len(member.leases) == held:
+                    effects += self._lease(member)
+        return effects
+
+    def _lease(self, member: Member) -> list[Effect]:
+        training = self._training
+        others = [training.failed_by(other.name) for other in self._members.ready]
+        avoid = [b for b in training.failed_by(member.name) if not all(b in o for o in others)]
+        lease = training.board.lease(self._next_lease, member.peer, avoid)
+        if lease is None:
+            return []
+        self._next_lease += 1
+        member.leases.append(lease.id)
+        num_documents, documents = training.documents_of(lease.branch)
+        lacks_params = member.params_digest != training.params_digest
+        member.params_digest = training.params_digest
+        task = messages.Task(
+            run=self._run,
+            gen=self._gen,
+            sid=member.sid,
+            step=training.step,
+            lo=lease.branch[0],
+            hi=lease.branch[1],
+            lease=lease.id,
+            params_digest=training.params_digest,
+            num_documents=num_documents,
+            has_params=lacks_params,
+            payload=(training.params_bytes if lacks_params else b"") + documents,
+        )
+        return [Send(member.peer, task)]
+
+    def _free(self, member: Member) -> int:
+        freed = [self._training.board.release(lease) for lease in member.leases]
+        member.leases.clear()
+        return freed.count(True)
+
+    def _cancel(self, leases: list[int]) -> list[Effect]:
+        effects: list[Effect] = []
+        for member in self._members:
+            for lease in [lease for lease in member.leases if lease in leases]:
+                member.leases.remove(lease)
+                self._training.board.release(lease)
+                effects.append(
+                    Send(member.peer, messages.Cancel(self._run, self._gen, member.sid, lease))
+                )
+        return effects
+
+    # ---- members ----------------------------------------------------------------------------
+
+    def _on_tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for member in self._members:
+            if now - member.last_heard_s > member.silence_limit_s:
+                effects += self._lose(member, "it fell silent", now)
+            elif now - member.pinged_s >= self._settings.heartbeat_s:
+                member.pinged_s = now
+                effects.append(
+                    Send(member.peer, messages.Ping(self._run, self._gen, member.sid, now))
+                )
+        return effects
+
+    def _on_departed(self, peer: events.Peer, reason: str, now: float) -> list[Effect]:
+        member = self._members.of_peer(peer)
+        return [] if member is None else self._lose(member, reason, now)
+
+    def _lose(self, member: Member, reason: str, now: float) -> list[Effect]:
+        freed = self._free(member)
+        self._members.remove(member)
+        if not member.is_ready:
+            return []
+        world_size = len(self._members.ready)
+        return [Tell(facts.MemberLost(member.name, reason, freed, world_size)), *self._grant(now)]
+
+    def _refuse(self, peer: events.Peer, name: str, code: str, text: str) -> list[Effect]:
+        return [
+            Send(peer, messages.Refuse(code, text, permanent=True)),
+            Tell(facts.PeerRefused(name, text)),
+        ]
+
+    def _drop(self, reason: str) -> list[Effect]:
+        self._dropped += 1
+        return [Tell(facts.MessageDropped(reason, self._dropped))]
+
+    def _bye(self, member: Member) -> messages.Bye:
+        return messages.Bye(
+            self._run, self._gen, member.sid, self._leave_reason, self._saves.durable_step
+        )
+
+
+def _printable(text: str) -> str:
+    """What a peer says of itself, safe to print."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:NAME_CHARACTERS_MAX]

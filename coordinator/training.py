@@ -1,0 +1,122 @@
+"""The run's arithmetic between two messages: parameters, the open step, and its commit.
+
+Pure and synchronous. A step is committed in one call: finish the tree, divide once by the batch,
+apply Adam, open the next step; so there is no half-applied step for anybody to see.
+"""
+
+import hashlib
+from array import array
+
+import numpy as np
+
+from coordinator.leases import Board, BranchSum
+from engine.optimizer import Moments, adam_update, learning_rate
+from engine.params import Flat, params_digest, to_bytes
+from engine.run import Run
+from engine.shards import branch_documents, global_batch, order_by_length
+from engine.tree import Branch, cut_branches
+from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, Grad
+from wire.payload import pack_documents
+
+NONFINITE_MAX = 3  # answers that are not numbers, before a branch is given up whatever they say
+
+
+class Training:
+    """One run, `step` updates after its start.
+
+    Attributes:
+        step: updates applied.
+        loss: of the last update, mean over its global batch in nats; None before the first.
+        params_digest: names the parameters that the open step differentiates by.
+        board: the open step's branches.
+    """
+
+    def __init__(
+        self, run: Run, step: int, params: Flat, moments: Moments, loss: float | None
+    ) -> None:
+        self._run = run
+        self._set(step, params, moments, loss)
+
+    def _set(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
+        self.step = step
+        self.params = params
+        self.moments = moments
+        self.loss = loss
+        self.params_bytes = to_bytes(params)
+        self.params_digest = params_digest(self.params_bytes)
+        config = self._run.train
+        batch = global_batch(self._run.documents, step, config.batch_size)
+        self._batch = order_by_length(batch)
+        self._nonfinite: dict[Branch, list[tuple[str, bytes]]] = {}
+        self.cut(1)
+
+    @property
+    def is_finished(self) -> bool:
+        return self.step >= self._run.train.steps
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the open step."""
+        return learning_rate(self._run.train, self.step)
+
+    def cut(self, count: int) -> None:
+        """Cut the open step into about `count` branches; nothing of it may be leased yet."""
+        self.board = Board(cut_branches(self._run.train.shards, count))
+
+    def documents_of(self, branch: Branch) -> tuple[int, bytes]:
+        """Give the number of a branch's documents, and the documents as a TASK carries them."""
+        documents = branch_documents(self._batch, *branch, self._run.train.shards)
+        return len(documents), pack_documents(documents)
+
+    def judge(self, grad: Grad) -> str:
+        """Say why a gradient cannot be counted; empty if it can."""
+        branch = (grad.lo, grad.hi)
+        if grad.step != self.step:
+            return STALE
+        if grad.params_digest != self.params_digest or not self.board.holds(branch):
+            return MISMATCH
+        if len(grad.payload) != len(self.params_bytes):
+            return MISMATCH
+        if self.board.is_summed(branch):
+            return DUPLICATE
+        if not np.isfinite(grad.loss_sum) or not np.isfinite(_vector(grad)).all():
+            return NONFINITE
+        return ""
+
+    def note_nonfinite(self, grad: Grad, name: str) -> bool:
+        """Remember a member's answer that is not a number; say whether training has diverged.
+
+        A gradient is a pure function of parameters and documents: two equal answers are the truth.
+        """
+        answers = self._nonfinite.setdefault((grad.lo, grad.hi), [])
+        digest = hashlib.sha256(grad.payload).digest()
+        has_diverged = digest in [other for _, other in answers]
+        answers.append((name, digest))
+        return has_diverged or len(answers) >= NONFINITE_MAX
+
+    def failed_by(self, name: str) -> list[Branch]:
+        """Give the branches for which a member's answer was not a number."""
+        return [
+            branch
+            for branch, answers in self._nonfinite.items()
+            if name in [other for other, _ in answers]
+        ]
+
+    def branch_sum(self, grad: Grad) -> BranchSum:
+        return BranchSum(grad.loss_sum, _vector(grad))
+
+    def commit(self) -> None:
+        """Apply the open step's update and open the next step.
+
+        Raises:
+            OverflowError: the update leaves the floats.
+        """
+        config = self._run.train
+        total = self.board.total(config.shards)
+        grad = array("d", (total.grad / config.batch_size).tobytes())
+        params, moments = adam_update(config, self.step, self.params, self.moments, grad)
+        self._set(self.step + 1, params, moments, total.loss / config.batch_size)
+
+
+def _vector(grad: Grad) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.frombuffer(grad.payload, dtype="<f8")

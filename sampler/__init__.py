@@ -1,0 +1,1 @@
+"""The sampler: serves names from the newest checkpoint of a run."""

@@ -1,0 +1,41 @@
+"""Where the tests find what the repository does not carry, and how hypothesis behaves in them."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
+
+# A test that fails only on some days is no test: the examples are drawn from the test's own source.
+settings.register_profile("gradflock", derandomize=True, deadline=None)
+settings.load_profile("gradflock")
+
+
+@pytest.fixture(scope="session")
+def canonical_names() -> Path:
+    """The canonical names list: beside the repository, or where `gradflock train` has put it."""
+    for path in (ROOT.parent / "shared" / "data" / "names.txt", _cache_dir() / "names.txt"):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == NAMES_SHA256:
+            return path
+    pytest.skip(
+        "the canonical names list is neither beside the repository nor in the cache directory;"
+        " `gradflock train` with a network downloads it"
+    )
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The recorded results: tests/golden, whose README says where each file comes from."""
+    return ROOT / "tests" / "golden"
+
+
+def _cache_dir() -> Path:
+    own = os.environ.get("GRADFLOCK_CACHE_DIR")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gradflock"

@@ -1,0 +1,1 @@
+"""What travels between processes: messages, their bytes, and the sockets that carry them."""

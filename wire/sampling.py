@@ -1,0 +1,157 @@
+"""What a client and the sampler say to each other: one msgpack map each way.
+
+Anybody may send a request, so everything in it is checked here, and what is not supported is
+refused, never ignored.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from wire.codec import pack_map, unpack_map
+from wire.errors import MalformedFrame
+
+REQUEST_BYTES_MAX = 4096
+REPLY_BYTES_MAX = 16 * 1024 * 1024
+SAMPLES_MAX = 1000  # of one request
+TEMPERATURE_MAX = 100.0
+
+BAD_REQUEST, NO_CHECKPOINT, BUSY = "bad_request", "no_checkpoint", "busy"
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """Draw documents from the newest checkpoint.
+
+    Attributes:
+        prompt: what each document begins with.
+        n: how many documents.
+        temperature: above 0; low is timid, high is wild.
+        seed: of the generator; None lets the sampler choose, and say which.
+        max_tokens: how many characters may follow the prompt; None is as many as fit.
+        rng: `seed`, or `microgpt` to go on with the generator of the checkpoint.
+        stream: not supported yet.
+    """
+
+    prompt: str = ""
+    n: int = 1
+    temperature: float = 0.5
+    seed: int | None = None
+    max_tokens: int | None = None
+    rng: str = "seed"
+    stream: bool = False
+
+    def problem(self) -> str:
+        """Say what is wrong with the request; empty if nothing is."""
+        if type(self.prompt) is not str:
+            return f"expected prompt to be text, got {type(self.prompt).__name__}"
+        if type(self.n) is not int or not 1 <= self.n <= SAMPLES_MAX:
+            return f"expected n from 1 to {SAMPLES_MAX}, got {_short(self.n)}"
+        if type(self.temperature) not in (int, float) or not 0 < self.temperature <= (
+            TEMPERATURE_MAX
+        ):
+            got = _short(self.temperature)
+            return f"expected temperature above 0, at most {TEMPERATURE_MAX:g}, got {got}"
+        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 2**63):
+            return f"expected seed from 0 to 2^63 - 1, got {_short(self.seed)}"
+        if self.max_tokens is not None and (
+            type(self.max_tokens) is not int or self.max_tokens < 1
+        ):
+            return f"expected max_tokens of 1 or more, got {_short(self.max_tokens)}"
+        if self.rng not in ("seed", "microgpt"):
+            return f"expected rng to be seed or microgpt, got {_short(self.rng)}"
+        if self.rng == "microgpt" and self.seed is not None:
+            return "expected a seed or rng microgpt, got both"
+        if self.stream is not False:
+            return "expected stream to be false, got something else; streaming is not supported"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleReply:
+    """What came of a request: samples, or an error.
+
+    Attributes:
+        samples: the documents, prompts included.
+        step: updates applied to the parameters they were drawn from.
+        sha256: weights_sha256 of those parameters.
+        seed: of the generator that drew them; None for rng microgpt.
+        code, text: of an error, empty without one.
+    """
+
+    samples: tuple[str, ...] = ()
+    step: int = -1
+    sha256: str = ""
+    seed: int | None = None
+    code: str = ""
+    text: str = ""
+
+
+def encode_request(request: SampleRequest) -> bytes:
+    return pack_map({field.name: getattr(request, field.name) for field in fields(request)})
+
+
+def decode_request(data: bytes) -> SampleRequest:
+    """Read a client's request.
+
+    Raises:
+        MalformedFrame: it is not one, or asks for what cannot be.
+    """
+    if len(data) > REQUEST_BYTES_MAX:
+        raise MalformedFrame(
+            f"expected a request of at most {REQUEST_BYTES_MAX} bytes, got {len(data)}"
+        )
+    values = unpack_map(data, REQUEST_BYTES_MAX)
+    known = [field.name for field in fields(SampleRequest)]
+    stranger = next((name for name in values if name not in known), None)
+    if stranger is not None:
+        raise MalformedFrame(f"expected {', '.join(known)}, got {_short(stranger)}")
+    request = SampleRequest(**values)
+    problem = request.problem()
+    if problem:
+        raise MalformedFrame(problem)
+    return request
+
+
+def encode_reply(reply: SampleReply) -> bytes:
+    if reply.code:
+        return pack_map({"error": {"code": reply.code, "text": reply.text}})
+    return pack_map(
+        {
+            "samples": list(reply.samples),
+            "step": reply.step,
+            "sha256": reply.sha256,
+            "seed": reply.seed,
+        }
+    )
+
+
+def decode_reply(data: bytes) -> SampleReply:
+    """Read the sampler's reply.
+
+    Raises:
+        MalformedFrame: it is not one.
+    """
+    values = unpack_map(data, REPLY_BYTES_MAX, array_max=SAMPLES_MAX, is_flat=False)
+    try:
+        if "error" in values:
+            error = values["error"]
+            return SampleReply(code=str(error["code"]), text=str(error["text"]))
+        return SampleReply(
+            samples=tuple(str(sample) for sample in values["samples"]),
+            step=int(values["step"]),
+            sha256=str(values["sha256"]),
+            seed=values["seed"],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise MalformedFrame("expected a sampler's reply, got another map") from None
+
+
+def _is_int(value: Any, low: int) -> bool:
+    return type(value) is int and low <= value < 2**63
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return repr(value)[:40]

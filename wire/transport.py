@@ -1,0 +1,175 @@
+"""The sockets: a Listener for the side with an address, a Connection for the side without.
+
+Neither knows what a message is; they carry lists of frames and never block. Options follow what was
+measured with libzmq 4.3.5: without heartbeats a stopped peer is never noticed, without a size limit
+one frame may fill the memory, with a self-chosen identity one peer may take another's seat.
+
+Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_socket_monitor(3).
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from wire.address import check_address
+from wire.errors import AddressInUse, TransportError
+
+FRAME_BYTES_MAX = 16 * 1024 * 1024
+QUEUE_MESSAGES = 64  # per peer and direction; a peer this far behind is as good as gone
+HEARTBEAT_MS = 1000  # notices a stopped or unplugged peer's connection
+HEARTBEAT_TIMEOUT_MS = 3000
+HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
+RECONNECT_MS = 200
+RECONNECT_MS_MAX = 5000
+GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
+
+
+class _Socket:
+    """What a Listener and a Connection share: limits, a monitor, and closing."""
+
+    def __init__(self, kind: int) -> None:
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] = self._context.socket(kind)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
+        self._socket.set(zmq.RCVHWM, QUEUE_MESSAGES)
+        self._socket.set(zmq.SNDHWM, QUEUE_MESSAGES)
+        self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+        self._socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        self._monitor = self._socket.get_monitor_socket()
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something has arrived, or after timeout_s seconds."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        poller.poll(int(timeout_s * 1000))
+
+    def close(self) -> None:
+        """Close, giving messages already sent a moment to leave."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=GOODBYE_MS)
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _monitor_events(self) -> list[dict[str, Any]]:
+        events = []
+        while self._monitor.poll(0):
+            events.append(dict(recv_monitor_message(self._monitor)))
+        return events
+
+
+class Listener(_Socket):
+    """A bound ROUTER: many peers, each named by a routing id of libzmq's choosing.
+
+    Attributes:
+        address: where it really listens, the port filled in if 0 was asked for.
+    """
+
+    def __init__(self, address: str) -> None:
+        """Bind.
+
+        Raises:
+            AddressInUse: another process has the address.
+            TransportError: the address is not one of this machine's, or not an address.
+        """
+        check_address(address)
+        super().__init__(zmq.ROUTER)
+        self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
+        self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
+        self._peer_of_connection: dict[int, bytes] = {}
+        try:
+            self._socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+        except zmq.ZMQError as error:
+            self.close()
+            if error.errno == zmq.EADDRINUSE:
+                raise AddressInUse(address) from None
+            raise TransportError(
+                f"expected an address of this machine, got {address!r}"
+                f" ({zmq.strerror(error.errno or 0)})"
+            ) from None
+        self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> tuple[bytes, list[bytes]] | None:
+        """Give the next message and the peer it came from, or None."""
+        try:
+            peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return None
+        if frames:
+            self._peer_of_connection[int(frames[0].get(zmq.SRCFD))] = peer.bytes
+        return peer.bytes, [frame.bytes for frame in frames]
+
+    def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
+        """Queue a message; False if the peer is gone, or so far behind that it should be."""
+        try:
+            self._socket.send_multipart([peer, *frames], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
+            return False
+        return True
+
+    def departed(self) -> list[bytes]:
+        """Give the peers whose connection has ended since the last call."""
+        peers = []
+        for event in self._monitor_events():
+            if event["event"] == zmq.Event.DISCONNECTED:
+                peer = self._peer_of_connection.pop(int(event["value"]), None)
+                if peer is not None:
+                    peers.append(peer)
+        return peers
+
+
+class Connection(_Socket):
+    """A connected DEALER. libzmq reconnects it by itself in most cases; a new one always can."""
+
+    def __init__(self, address: str) -> None:
+        """Begin to connect.
+
+        Raises:
+            TransportError: the address has not the form of one.
+        """
+        check_address(address)
+        super().__init__(zmq.DEALER)
+        self._socket.set(zmq.IMMEDIATE, 1)
+        self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+        self._socket.connect(address)
+
+    def receive(self) -> list[bytes] | None:
+        """Give the next message, or None."""
+        try:
+            return self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+
+    def send(self, frames: Sequence[bytes]) -> bool:
+        """Queue a message; False while there is nobody to send it to."""
+        try:
+            self._socket.send_multipart(list(frames), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def changes(self) -> list[bool]:
+        """Give what has happened to the connection since the last call: up (True) or down."""
+        meaning = {zmq.Event.HANDSHAKE_SUCCEEDED: True, zmq.Event.DISCONNECTED: False}
+        events = (event["event"] for event in self._monitor_events())
+        return [meaning[event] for event in events if event in meaning]

@@ -1,0 +1,53 @@
+"""Summing a branch's gradients, a document at a time, so that the caller can look up between two.
+
+The worker walks the tree of `engine.tree` over its own part: the documents are cut into the shards
+of the branch, a shard is summed from left to right, and the shards are added as the tree says.
+"""
+
+from collections.abc import Sequence
+
+from engine.config import WorkConfig
+from engine.eager import GradientSum, document_gradient
+from engine.params import Flat, from_bytes
+from engine.shards import Tokens, cut_branch
+from engine.tree import Branch, tree_sum
+
+
+class BranchComputation:
+    """The sum over one branch, in the making.
+
+    Attributes:
+        documents_done: how many documents have been differentiated.
+        total: the sum over the branch, once all of them are.
+    """
+
+    def __init__(
+        self, work: WorkConfig, params: Flat, documents: Sequence[Tokens], lo: int, hi: int
+    ) -> None:
+        self._work = work
+        self._params = params
+        self._lo, self._hi = lo, hi
+        shards = cut_branch(documents, lo, hi, work.batch_size, work.shards)
+        self._documents = [
+            (shard, tokens) for shard, part in enumerate(shards, start=lo) for tokens in part
+        ]
+        self._sums: dict[Branch, GradientSum] = {}
+        self.documents_done = 0
+        self.total: GradientSum | None = None
+
+    def advance(self) -> None:
+        """Differentiate one more document."""
+        shard, tokens = self._documents[self.documents_done]
+        one = document_gradient(self._work.model, self._params, tokens)
+        known = self._sums.get((shard, shard + 1))
+        self._sums[(shard, shard + 1)] = one if known is None else known.plus(one)
+        self.documents_done += 1
+        if self.documents_done == len(self._documents):
+            self.total = tree_sum(self._lo, self._hi, self._sums.get, GradientSum.plus)
+
+
+def probe_document(work: WorkConfig) -> GradientSum:
+    """Differentiate one document of the greatest length, to see how long that takes."""
+    model = work.model
+    params = from_bytes(bytes(8 * model.num_params))
+    return document_gradient(model, params, [0] * (model.block_size + 1))

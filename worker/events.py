@@ -1,0 +1,82 @@
+"""All that can happen to a worker."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from wire.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """There is a coordinator's socket at the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message arrived whole."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """Bytes arrived that are no message."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """A message found nobody to take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The engine is ready; the longest document takes document_s seconds."""
+
+    document_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDone:
+    """One more document of the current lease is differentiated."""
+
+    documents_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class BranchDone:
+    """The current lease is computed: sums over its documents, gradient as bytes."""
+
+    loss_sum: float
+    grad_sum: bytes
+    compute_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed; every message that had arrived by now has been handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Somebody wants this worker to leave."""
+
+
+Event: TypeAlias = (
+    Opened
+    | Closed
+    | Received
+    | Garbled
+    | Unsent
+    | Prepared
+    | DocumentDone
+    | BranchDone
+    | Ticked
+    | StopAsked
+)

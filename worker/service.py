@@ -1,0 +1,129 @@
+"""The worker's loop: where its state machine meets the socket, the engine and the clock.
+
+One thread. Between two documents it looks at the socket, so that a heartbeat is a sign of life of
+the thread that computes.
+"""
+
+import gc
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from engine.config import WorkConfig
+from engine.params import to_bytes
+from wire.codec import decode, encode
+from wire.errors import WireError
+from wire.transport import Connection
+from worker import events
+from worker.compute import BranchComputation, probe_document
+from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Send, Tell
+from worker.state import Identity, WorkerState
+
+WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
+# A document's graph has no cycles and is freed without the collector, which would walk its 10^5
+# nodes again and again while it grows: a fifth of the time of a document.
+GC_ALLOCATIONS = 1_000_000
+
+
+class WorkerService:
+    """One worker process."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        address: str,
+        max_idle_s: float | None,
+        observe: Callable[[str], None],
+    ) -> None:
+        """Make the machine; nothing is connected yet.
+
+        Args:
+            observe: told every line that a person may want to read.
+        """
+        self._address = address
+        self._observe = observe
+        rng = random.Random(secrets.randbits(64))
+        self._state = WorkerState(identity, address, max_idle_s, rng)
+        self._connection: Connection | None = None
+        self._work: WorkConfig | None = None
+        self._computation: BranchComputation | None = None
+        self._computing_since_s = 0.0
+        self._exit: Exit | None = None
+
+    def serve(self, is_stopping: Callable[[], bool]) -> Exit:
+        """Work until the run is done, the coordinator refuses, or somebody wants it to stop.
+
+        Raises:
+            TransportError: the address has not the form of one.
+        """
+        gc.set_threshold(GC_ALLOCATIONS)
+        try:
+            self._perform(self._state.start(time.monotonic()))
+            while self._exit is None:
+                self._turn()
+                if is_stopping():
+                    self._handle(events.StopAsked())
+        finally:
+            if self._connection is not None:
+                self._connection.close()
+        return self._exit
+
+    def _turn(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        connection.wait(WAIT_S if self._computation is None else 0.0)
+        for is_up in connection.changes():
+            self._handle(events.Opened() if is_up else events.Closed())
+        # A new socket may have replaced this one; its turn comes next time.
+        while connection is self._connection and (frames := connection.receive()) is not None:
+            self._handle(_event(frames))
+        self._handle(events.Ticked())
+        if self._computation is not None:
+            self._advance(self._computation)
+
+    def _advance(self, computation: BranchComputation) -> None:
+        computation.advance()
+        total = computation.total
+        if total is None:
+            self._handle(events.DocumentDone(computation.documents_done))
+        else:
+            self._computation = None
+            compute_s = time.monotonic() - self._computing_since_s
+            self._handle(events.BranchDone(total.loss, to_bytes(total.grad), compute_s))
+
+    def _handle(self, event: events.Event) -> None:
+        self._perform(self._state.handle(event, time.monotonic()))
+
+    def _perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(message):
+                    if self._connection is None or not self._connection.send(encode(message)):
+                        self._handle(events.Unsent())
+                case Connect():
+                    if self._connection is not None:
+                        self._connection.close()
+                    self._connection = Connection(self._address)
+                case Prepare(work):
+                    self._work = work
+                    began_s = time.monotonic()
+                    probe_document(work)
+                    self._handle(events.Prepared(time.monotonic() - began_s))
+                case Compute(lo, hi, params, documents):
+                    assert self._work is not None
+                    self._computing_since_s = time.monotonic()
+                    self._computation = BranchComputation(self._work, params, documents, lo, hi)
+                case Abandon():
+                    self._computation = None
+                case Tell(text):
+                    self._observe(text)
+                case Exit():
+                    self._exit = effect
+
+
+def _event(frames: list[bytes]) -> events.Event:
+    try:
+        return events.Received(decode(frames))
+    except WireError as error:
+        return events.Garbled(str(error))
