@@ -74,7 +74,19 @@ def coordinator(
             view.close()
     if failure is not None:
         raise RoleFailed(failure)
+    if log_format == "text":
+        _print_end(directory)
     return stop.exit_code
+
+
+def _print_end(directory: RunDirectory) -> None:
+    checkpoint, _ = directory.newest()
+    if checkpoint is not None:
+        loss = "none yet" if checkpoint.loss is None else f"{checkpoint.loss:.4f}"
+        click.echo(
+            f"{checkpoint.step} of {checkpoint.train.steps} steps, loss {loss},"
+            f" weights sha256 {checkpoint.weights_sha256}"
+        )
 
 
 def _ignore(_text: str) -> None:

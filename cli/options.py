@@ -120,7 +120,7 @@ def check_security(address: str, insecure: bool, warn: Callable[[str], None]) ->
             f"expected an address of this machine alone, got {address}"
             " — connections are not encrypted; add --insecure if the network is trusted"
         )
-    warn(f"warning: {address} is plain: whoever reaches it can read and join this run")
+    warn(f"warning: {address} is plain: whoever reaches it can read and send anything")
 
 
 def write_address(path: Path | None, address: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # A first run: about a minute on two cores with the eager engine.
+    # A first run: a minute on two cores with the eager engine.
     "names": {
-        "steps": 150,
+        "steps": 125,
         "batch_size": 8,
         "shards": 8,
         "learning_rate": 0.02,

@@ -90,8 +90,6 @@ class Role:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
 
     def _last_line(self) -> str:
         if self._log is None:
@@ -103,15 +101,18 @@ class Role:
 class Flock:
     """The workers and the sampler of one run; the dead are replaced."""
 
-    def __init__(self, start: Callable[[str], Role], names: Sequence[str]) -> None:
+    def __init__(self, start: Callable[[str], Role], workers: Sequence[str], sampler: str) -> None:
         """Start all of them.
 
         Args:
             start: starts the role of a name.
+            workers: names of roles without which there is no training.
+            sampler: name of the one that training can do without.
         """
         self._start = start
-        self._roles = {name: start(name) for name in names}
-        self._starts = dict.fromkeys(names, 1)
+        self._sampler = sampler
+        self._roles = {name: start(name) for name in (*workers, sampler)}
+        self._starts = dict.fromkeys(self._roles, 1)
 
     def note_progress(self) -> None:
         """A step was committed: whoever died before it is forgiven."""
@@ -121,13 +122,17 @@ class Flock:
         """Start those again that have ended.
 
         Raises:
-            RoleFailed: one was refused for good, or has died too often.
+            RoleFailed: a worker was refused for good, or has died too often.
         """
-        for name, role in self._roles.items():
+        for name, role in list(self._roles.items()):
             if role.exit_code in (None, errors.DONE, errors.INTERRUPTED):
                 continue
             if role.exit_code == errors.REFUSED or self._starts[name] >= STARTS_MAX:
-                raise RoleFailed(role.ending())
+                if name != self._sampler:
+                    raise RoleFailed(role.ending())
+                say(f"{role.ending()}; going on without it")
+                del self._roles[name]
+                continue
             say(f"{role.ending()}; starting it again")
             self._starts[name] += 1
             self._roles[name] = self._start(name)

@@ -12,6 +12,7 @@ class StopFlag:
 
     Attributes:
         was_interrupted: it was SIGINT, Ctrl-C; the exit code says so.
+        is_urgent: it was asked for twice; wait for nobody.
     """
 
     def __init__(self, parent: int | None = None) -> None:
@@ -23,6 +24,7 @@ class StopFlag:
         self._parent = parent
         self._is_set = False
         self.was_interrupted = False
+        self.is_urgent = False
         signal.signal(signal.SIGINT, self._on_signal)
         signal.signal(signal.SIGTERM, self._on_signal)
 
@@ -37,5 +39,6 @@ class StopFlag:
         return errors.INTERRUPTED if self.was_interrupted else errors.DONE
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.is_urgent = self._is_set
         self.was_interrupted = self.was_interrupted or number == signal.SIGINT
         self._is_set = True

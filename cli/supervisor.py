@@ -20,6 +20,7 @@ from coordinator.facts import StepCommitted
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound
 READ_BYTES = 65_536
+SAMPLER = "sampler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class LocalRun:
     workers: int
     flags: Mapping[str, Any]  # of the coordinator, by name; None where nothing was said
     sampler_bind: str
+    sampler_flags: list[str]
 
     def log(self, name: str) -> Path:
         return self.directory.path / "logs" / f"{name.replace(' ', '-')}.log"
@@ -78,8 +80,11 @@ class Supervisor:
             deadline_s = time.monotonic() + LEAVE_S
             while coordinator.exit_code is None and time.monotonic() < deadline_s:
                 self._show(coordinator)
-            self._show(coordinator)
+                if self._stop.is_urgent:
+                    deadline_s = 0.0
             coordinator.wait_or_kill(deadline_s)
+            while self._show(coordinator):
+                pass
             if self._flock is not None:
                 self._flock.stop()
         if self._stop() and coordinator.exit_code == -signal.SIGTERM:
@@ -94,28 +99,32 @@ class Supervisor:
             if self._flock is not None:
                 self._flock.replace_dead(self._view.say)
             elif self._local.address_file.exists():
-                names = [f"worker {i}" for i in range(1, self._local.workers + 1)]
-                self._flock = Flock(self._start, [*names, "sampler"])
+                workers = [f"worker {i}" for i in range(1, self._local.workers + 1)]
+                self._flock = Flock(self._start, workers, SAMPLER)
             elif time.monotonic() > start_by_s:
                 raise RoleFailed(f"expected the coordinator to start within {START_S:g} s")
 
     def _start(self, name: str) -> Role:
         local = self._local
-        if name == "sampler":
+        if name == SAMPLER:
             arguments = ["serve", f"--run-dir={local.directory.path}"]
-            arguments += [f"--bind={local.sampler_bind}"]
+            arguments += [f"--bind={local.sampler_bind}", *local.sampler_flags]
         else:
             address = local.address_file.read_text().strip()
             arguments = ["worker", f"--connect={address}", f"--name={name.replace(' ', '-')}"]
         return Role(name, arguments, local.log(name))
 
-    def _show(self, coordinator: Role) -> None:
-        """Show what the coordinator has told since the last time; wait a moment for it."""
+    def _show(self, coordinator: Role) -> bool:
+        """Show what the coordinator has told since the last time; wait a moment for it.
+
+        Returns:
+            Whether there was anything.
+        """
         select.select([coordinator.stderr_fd], [], [], POLL_S)
         try:
             data = os.read(coordinator.stderr_fd, READ_BYTES)
         except BlockingIOError:
-            return
+            return False
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             fact = read_fact(line.decode(errors="replace"))
@@ -125,3 +134,4 @@ class Supervisor:
             if isinstance(fact, StepCommitted) and self._flock is not None:
                 self._flock.note_progress()
             self._view.observe(fact)
+        return bool(data)

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from cli.errors import UsageError
-from cli.options import SAMPLER_ADDRESS, option, run_dir_option, training_options
+from cli.options import (
+    SAMPLER_ADDRESS,
+    check_security,
+    insecure_option,
+    option,
+    run_dir_option,
+    training_options,
+)
 from cli.plan import RESUME_NEVER, plan_run
 from cli.stopping import StopFlag
 from cli.summary import print_summary
@@ -29,6 +36,7 @@ WORKERS_MAX = 256
 @option("--workers", metavar="N|auto", default="auto", show_default=True, help="Processes.")
 @option("--temperature", type=float, default=0.5, show_default=True, help="Of the 20 samples.")
 @option("--sampler-bind", metavar="ADDRESS", default=SAMPLER_ADDRESS, show_default=True)
+@insecure_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def train(
     preset: str,
@@ -38,6 +46,7 @@ def train(
     workers: str,
     temperature: float,
     sampler_bind: str,
+    insecure: bool,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -49,14 +58,16 @@ def train(
         raise UsageError(f"expected temperature above 0, at most 100, got {temperature:g}")
     if run_dir is None and resume != RESUME_NEVER:
         raise UsageError("expected --run-dir with --resume: which run should go on?")
+    check_security(check_address(sampler_bind), insecure, say)
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
-    with Listener(check_address(sampler_bind)):
+    with Listener(sampler_bind):
         pass  # a busy port is known before anything has begun
     with directory.lock():
         (directory.path / "logs").mkdir(exist_ok=True)
     said = {**flags, "preset": preset, "resume": resume, "checkpoint_every": checkpoint_every}
-    local = LocalRun(directory, num_workers, said, sampler_bind)
+    sampler_flags = ["--insecure"] if insecure else []
+    local = LocalRun(directory, num_workers, said, sampler_bind, sampler_flags)
     view = choose_view("text", plan.run.train.steps)
     try:
         Supervisor(local, view, stop).run()
@@ -72,12 +83,18 @@ def train(
 
 def _count_workers(workers: str) -> int:
     if workers == "auto":
-        return min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+        return min(_count_cores(), WORKERS_MAX)
     if not workers.isdigit() or not 1 <= int(workers) <= WORKERS_MAX:
         raise UsageError(
             f"expected auto or 1 to {WORKERS_MAX} workers, got {workers!r} — --workers"
         )
     return int(workers)
+
+
+def _count_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what this process may use, where the system says it
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _fresh_run_dir() -> Path:

@@ -162,7 +162,7 @@ def describe(fact: Fact) -> str:
         case MemberJoined():
             return f"{fact.name} joined from {fact.host} (workers {fact.world_size})"
         case MemberLost():
-            freed = f"; {fact.branches_freed} branches go to others" if fact.branches_freed else ""
+            freed = f", branches freed: {fact.branches_freed}" if fact.branches_freed else ""
             return f"{fact.name} lost: {fact.reason}{freed} (workers {fact.world_size})"
         case PeerRefused():
             return f"refused {fact.name}: {fact.text}"
@@ -172,7 +172,7 @@ def describe(fact: Fact) -> str:
         case GradNotCounted():
             return f"gradient of {fact.name} for step {fact.step} not counted: {fact.status}"
         case CheckpointFailed():
-            return f"step {fact.step} is not saved: {fact.reason}; training goes on"
+            return f"step {fact.step} is not saved: {fact.reason}"
         case CheckpointDurable() | StepCommitted():
             return ""
 

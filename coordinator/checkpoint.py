@@ -192,7 +192,7 @@ class RunDirectory:
         except OSError as error:
             raise CheckpointUnwritable(
                 f"expected to save step {checkpoint.step}, got {error.strerror or error}"
-                f" — {data_path}; free some space"
+                f" — {data_path}"
             ) from None
 
     def _paths(self, step: int) -> tuple[Path, Path]:

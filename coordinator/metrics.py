@@ -5,6 +5,8 @@
 """
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +16,7 @@ from coordinator.facts import StepCommitted
 
 
 class Metrics:
-    """An append-only metrics file."""
+    """An append-only metrics file; a line that the disk refuses is kept and tried again."""
 
     def __init__(self, path: Path, step: int) -> None:
         """Open the file and forget every line after `step`: those steps are computed again."""
@@ -24,11 +26,28 @@ class Metrics:
                 if not _is_line_of(line, len(kept) + 1) or len(kept) == step:
                     break
                 kept.append(line)
-            path.write_text("".join(kept))
-        self._file = path.open("a", buffering=1)
+        self._file = path.open("ab", buffering=0)
+        self._file.truncate(len("".join(kept).encode()))
+        self._pending = b""
 
     def append(self, fact: StepCommitted) -> None:
-        self._file.write(json.dumps(asdict(fact)) + "\n")
+        """Write a step's line, or keep it until there is room."""
+        self._pending += (json.dumps(asdict(fact)) + "\n").encode()
+        with suppress(OSError):  # `sync`, before the next save, says so
+            self._write()
+
+    def sync(self) -> None:
+        """Make every line so far durable.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        self._write()
+        os.fsync(self._file.fileno())
+
+    def _write(self) -> None:
+        while self._pending:
+            self._pending = self._pending[self._file.write(self._pending) :]
 
     def __enter__(self) -> Self:
         return self

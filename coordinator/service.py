@@ -152,9 +152,13 @@ class CoordinatorService:
             moments=save.moments,
         )
         try:
+            self._metrics.sync()  # a durable step has its line
             job.directory.save(checkpoint)
         except CheckpointUnwritable as error:
             return events.SaveFailed(save.step, str(error))
+        except OSError as error:
+            reason = f"expected room for metrics, got {error.strerror} — {job.directory.metrics}"
+            return events.SaveFailed(save.step, reason)
         return events.Saved(save.step)
 
 

@@ -190,8 +190,8 @@ class CoordinatorState:
         self._saves.fail(step)
         if self._phase is Phase.LEAVING and self._failure is None:
             durable = self._saves.durable_step
-            newest = f"step {durable}" if durable >= 0 else "none"
-            self._failure = f"{reason}; the newest durable checkpoint is {newest}"
+            newest = f"step {durable} is" if durable >= 0 else "no step is"
+            self._failure = f"{reason}; {newest} durable: make room and go on with --resume"
         return [Tell(facts.CheckpointFailed(step, reason)), *self._leave_if_saved(now)]
 
     # ---- messages ---------------------------------------------------------------------------
@@ -269,7 +269,7 @@ class CoordinatorState:
         if status:
             training.board.release(grad.lease)
             if status == NONFINITE and training.note_nonfinite(grad, member.name):
-                return self._diverge(f"shards {grad.lo} to {grad.hi - 1}", now)
+                return self._diverge(f"branch ({grad.lo}, {grad.hi})", now)
             return self._not_counted(member, grad, status) + self._grant(now)
         num_documents, _ = training.documents_of((grad.lo, grad.hi))
         member.document_s = max(member.document_s, grad.compute_s / num_documents)

@@ -97,16 +97,15 @@ def test_the_exponentials_of_a_softmax_are_added_from_left_to_right() -> None:
     assert one_last[2] < 1.0
 
 
-def test_the_losses_of_a_document_are_added_first_and_scaled_once() -> None:
+@pytest.mark.parametrize("tokens", [[3, 1, 0, 3], [3, 1, 1, 3]])  # each rounds another way
+def test_the_losses_of_a_document_are_added_and_then_scaled_once(tokens: list[int]) -> None:
     config = small_model("relu")
-    params = random_params(config)
-    matrices = as_matrices(layout_of(config), params)
-    tokens = [3, 1, 0, 3]
+    matrices = as_matrices(layout_of(config), random_params(config))
     cache = Cache(config)
     losses = []
-    for position, (token, target) in enumerate([(3, 1), (1, 0), (0, 3)]):
-        logits = forward(FLOATS, config, matrices, cache, token, position)
-        losses.append(-math.log(softmax(FLOATS, logits)[target]))
+    for position in range(3):
+        logits = forward(FLOATS, config, matrices, cache, tokens[position], position)
+        losses.append(-math.log(softmax(FLOATS, logits)[tokens[position + 1]]))
 
     loss = document_loss(FLOATS, config, matrices, tokens)
 
@@ -123,6 +122,13 @@ def test_a_product_of_weight_and_input_has_the_weight_as_its_first_child() -> No
     assert (zero.data, zero.children) == (0, ())
 
 
+def test_a_sum_takes_its_running_total_as_its_first_child() -> None:
+    (total,) = linear([Value(3.0), Value(5.0)], [[Value(2.0), Value(4.0)]])
+
+    assert [child.data for child in total.children] == [6.0, 20.0]
+    assert [child.data for child in total.children[0].children] == [6.0, 0]
+
+
 def test_every_probability_of_a_softmax_divides_by_a_power_of_its_own() -> None:
     first, second = softmax(VALUES, [Value(0.0), Value(1.0)])
 
@@ -130,7 +136,11 @@ def test_every_probability_of_a_softmax_divides_by_a_power_of_its_own() -> None:
     assert first.children[1].children == second.children[1].children
 
 
-def test_the_shift_of_a_softmax_has_no_gradient() -> None:
+def test_the_shift_of_a_softmax_is_a_plain_number() -> None:
+    assert VALUES.largest([Value(1.0), Value(2.0)]) == 2.0  # a Value equals only itself
+
+
+def test_a_softmax_has_the_gradient_of_its_formula() -> None:
     logits = [Value(1.0), Value(2.0)]
 
     softmax(VALUES, logits)[0].backward()

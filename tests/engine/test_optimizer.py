@@ -34,6 +34,16 @@ def test_adam_is_its_formulas_bit_for_bit_over_the_first_steps() -> None:
         assert (list(moments.m), list(moments.v)) == (m, v)
 
 
+def test_the_root_of_the_second_moment_is_a_power() -> None:
+    config = TrainConfig(steps=1, batch_size=1, shards=1, learning_rate=0.01)
+    m_hat = (1 - 0.85) * 0.3235 / (1 - 0.85)
+    v_hat = (1 - 0.99) * 0.3235**2 / (1 - 0.99)
+
+    params, _ = adam_update(config, 0, array("d", [0.0]), Moments.zeros(1), array("d", [0.3235]))
+
+    assert list(params) == [0.0 - 0.01 * m_hat / (v_hat**0.5 + 1e-8)]  # math.sqrt differs here
+
+
 def test_an_update_leaves_what_it_was_given_alone() -> None:
     config = TrainConfig(steps=1, batch_size=1, shards=1)
     params, moments, grad = array("d", [1.0]), Moments.zeros(1), array("d", [0.5])

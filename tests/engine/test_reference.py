@@ -20,8 +20,8 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
 
-TEXTS = ["emma", "ava", "mia", "ann", "eva", "ana", "ivy"]
-SHAPE = {"n_embd": 4, "n_head": 2, "block_size": 4}
+TEXTS = ["emma", "al", "mia", "jo", "evalyn", "a", "ivy"]
+SHAPE = {"n_embd": 4, "n_head": 2, "block_size": 6}
 
 
 def small_run(steps: int, batch_size: int, shards: int) -> Run:
@@ -101,7 +101,7 @@ from engine.params import as_matrices, layout_of
 from engine.reference import train
 from engine.run import prepare_run
 
-shape = {"n_embd": 4, "n_head": 2, "block_size": 4}
+shape = {"n_embd": 4, "n_head": 2, "block_size": 6}
 run = prepare_run(["emma", "ava", "mia"], TrainConfig(1, 3, 2), shape)
 ((loss, params),) = train(run)
 matrices = as_matrices(layout_of(run.model), params.tolist())

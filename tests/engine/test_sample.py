@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from engine.config import ModelConfig
-from engine.model import Cache, forward
+from engine.model import Cache, forward, softmax
 from engine.params import as_matrices, initialise, layout_of
 from engine.sample import sample_tokens
 from engine.scalar import FLOATS
@@ -36,6 +36,26 @@ def test_the_same_generator_draws_the_same_documents() -> None:
 
     assert drawn == again
     assert len({tuple(document) for document in drawn}) > 5
+
+
+def test_a_document_is_drawn_as_microgpt_draws_it() -> None:
+    rng, expected_rng = random.Random(8), random.Random(8)
+    expected = []
+    for _ in range(20):
+        token, document, cache = BOS, [], Cache(CONFIG)
+        for position in range(6):
+            logits = forward(FLOATS, CONFIG, MATRICES, cache, token, position)
+            weights = softmax(FLOATS, [logit * 0.7**-1 for logit in logits])
+            token = expected_rng.choices(range(5), weights=weights)[0]
+            if token == BOS:
+                break
+            document.append(token)
+        expected.append(document)
+
+    drawn = [sample_tokens(CONFIG, MATRICES, rng, 0.7) for _ in range(20)]
+
+    assert drawn == expected
+    assert {len(document) for document in drawn} >= {0, 2, 6}  # BOS first, in the middle, never
 
 
 def test_another_seed_draws_other_documents() -> None:
