@@ -58,6 +58,7 @@ class Role:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
+            process_group=0,  # a terminal's Ctrl-C reaches `train` alone, which tells the others
         )
 
     @property

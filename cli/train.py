@@ -25,6 +25,7 @@ from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
 from coordinator.settings import CheckpointEvery
 from wire.address import check_address
+from wire.sampling import TEMPERATURE_RANGE, is_temperature
 from wire.transport import Listener
 
 WORKERS_MAX = 256
@@ -54,8 +55,8 @@ def train(
     began_s = time.monotonic()
     stop = StopFlag()
     num_workers = _count_workers(workers)
-    if not 0 < temperature <= 100:
-        raise UsageError(f"expected temperature above 0, at most 100, got {temperature:g}")
+    if not is_temperature(temperature):
+        raise UsageError(f"expected {TEMPERATURE_RANGE}, got {temperature:g} — --temperature")
     if run_dir is None and resume != RESUME_NEVER:
         raise UsageError("expected --run-dir with --resume: which run should go on?")
     check_security(check_address(sampler_bind), insecure, say)

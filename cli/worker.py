@@ -1,12 +1,14 @@
 """`gradflock worker`: compute gradients for whichever coordinator answers."""
 
 import os
+import re
 import secrets
 import socket
 
 import click
 
 from cli import errors
+from cli.errors import UsageError
 from cli.options import check_security, insecure_option, option, parent_option
 from cli.stopping import StopFlag
 from cli.version import versions
@@ -29,6 +31,10 @@ def worker(
     stop = StopFlag(parent)
     check_security(check_address(connect), insecure, say)
     host = socket.gethostname()
+    if name is not None and not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
+        raise UsageError(
+            f"expected a name of 1 to 64 letters, digits, - . _, got {name!r} — --name"
+        )
     identity = Identity(
         name=f"{name or host}-{secrets.token_hex(2)}",
         host=host,

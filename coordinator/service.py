@@ -19,7 +19,6 @@ from coordinator.metrics import Metrics
 from coordinator.settings import Settings
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
-from engine.config import WorkConfig
 from engine.optimizer import Moments
 from engine.run import Run
 from wire.codec import decode, encode
@@ -70,10 +69,9 @@ class CoordinatorService:
                 job.run, resumed.step, resumed.params, resumed.moments, resumed.loss
             )
         self._metrics = Metrics(job.directory.metrics, training.step)
-        config = job.run.train
         self._state = CoordinatorState(
             training=training,
-            work=WorkConfig(config.engine, config.batch_size, config.shards, job.run.model),
+            work=job.run.work,
             settings=job.settings,
             run=self._run_id,
             gen=job.directory.next_generation(),

@@ -249,8 +249,8 @@ class CoordinatorState:
                 f"expected config {self._work.digest}, got {_printable(ready.config_hash)}"
                 " — ready; run the same version of gradflock everywhere"
             )
-            self._members.remove(member)
-            return self._refuse(member.peer, member.name, CONFIG, text)
+            lost = self._lose(member, "it computes something else", now)
+            return lost + self._refuse(member.peer, member.name, CONFIG, text)
         self._free(member)
         member.params_digest = ready.params_digest
         member.document_s = max(member.document_s, ready.document_s)
@@ -262,20 +262,18 @@ class CoordinatorState:
         return effects + self._grant(now)
 
     def _on_grad(self, member: Member, grad: messages.Grad, now: float) -> list[Effect]:
-        training = self._training
-        if grad.lease in member.leases:
-            member.leases.remove(grad.lease)
+        training, branch = self._training, (grad.lo, grad.hi)
         status = training.judge(grad)
         if status:
-            training.board.release(grad.lease)
+            self._end_lease(member, grad.lease)
             if status == NONFINITE and training.note_nonfinite(grad, member.name):
-                return self._diverge(f"branch ({grad.lo}, {grad.hi})", now)
+                return self._diverge(f"branch {branch}", now)
             return self._not_counted(member, grad, status) + self._grant(now)
-        num_documents, _ = training.documents_of((grad.lo, grad.hi))
-        member.document_s = max(member.document_s, grad.compute_s / num_documents)
-        others = training.board.count((grad.lo, grad.hi), training.branch_sum(grad))
-        training.board.release(grad.lease)
-        effects = self._cancel([lease.id for lease in others if lease.id != grad.lease])
+        document_s = grad.compute_s / training.count_documents(branch)
+        member.document_s = max(member.document_s, document_s)
+        held = training.board.count(branch, training.branch_sum(grad))
+        self._end_lease(member, grad.lease)
+        effects = self._cancel([lease.id for lease in held if lease.id != grad.lease])
         if training.board.is_complete:
             effects += self._commit(now)
         return effects + self._grant(now)
@@ -313,7 +311,6 @@ class CoordinatorState:
             return []
         self._next_lease += 1
         member.leases.append(lease.id)
-        num_documents, documents = training.documents_of(lease.branch)
         lacks_params = member.params_digest != training.params_digest
         member.params_digest = training.params_digest
         task = messages.Task(
@@ -325,26 +322,30 @@ class CoordinatorState:
             hi=lease.branch[1],
             lease=lease.id,
             params_digest=training.params_digest,
-            num_documents=num_documents,
+            num_documents=training.count_documents(lease.branch),
             has_params=lacks_params,
-            payload=(training.params_bytes if lacks_params else b"") + documents,
+            payload=training.payload(lease.branch, lacks_params),
         )
         return [Send(member.peer, task)]
 
+    def _end_lease(self, member: Member, lease: int) -> bool:
+        """End a lease of this member, if it is one; say whether that freed a branch."""
+        if lease not in member.leases:
+            return False
+        member.leases.remove(lease)
+        return self._training.board.release(lease)
+
     def _free(self, member: Member) -> int:
-        freed = [self._training.board.release(lease) for lease in member.leases]
-        member.leases.clear()
+        freed = [self._end_lease(member, lease) for lease in list(member.leases)]
         return freed.count(True)
 
     def _cancel(self, leases: list[int]) -> list[Effect]:
         effects: list[Effect] = []
         for member in self._members:
             for lease in [lease for lease in member.leases if lease in leases]:
-                member.leases.remove(lease)
-                self._training.board.release(lease)
-                effects.append(
-                    Send(member.peer, messages.Cancel(self._run, self._gen, member.sid, lease))
-                )
+                self._end_lease(member, lease)
+                cancel = messages.Cancel(self._run, self._gen, member.sid, lease)
+                effects.append(Send(member.peer, cancel))
         return effects
 
     # ---- members ----------------------------------------------------------------------------

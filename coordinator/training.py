@@ -63,10 +63,13 @@ class Training:
         """Cut the open step into about `count` branches; nothing of it may be leased yet."""
         self.board = Board(cut_branches(self._run.train.shards, count))
 
-    def documents_of(self, branch: Branch) -> tuple[int, bytes]:
-        """Give the number of a branch's documents, and the documents as a TASK carries them."""
+    def count_documents(self, branch: Branch) -> int:
+        return len(branch_documents(self._batch, *branch, self._run.train.shards))
+
+    def payload(self, branch: Branch, has_params: bool) -> bytes:
+        """Give what a TASK for a branch carries."""
         documents = branch_documents(self._batch, *branch, self._run.train.shards)
-        return len(documents), pack_documents(documents)
+        return (self.params_bytes if has_params else b"") + pack_documents(documents)
 
     def judge(self, grad: Grad) -> str:
         """Say why a gradient cannot be counted; empty if it can."""

@@ -16,8 +16,10 @@ ENGINES = ("eager",)
 ACTIVATIONS = ("relu", "relu2")
 SCHEDULES = ("linear", "cosine", "constant")
 
+BATCH_SIZE_MAX = 1_000_000
 VOCAB_SIZE_MAX = 65_535  # token ids travel as uint16
-NUM_PARAMS_MAX = 2_000_000  # a gradient is one frame of at most 16 MiB
+TASK_BYTES_MAX = 15 * 1024 * 1024  # parameters and documents of one task; a frame has 16 MiB
+NUM_PARAMS_MAX = TASK_BYTES_MAX // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_int("steps", self.steps, 1)
-        _check_int("batch_size", self.batch_size, 1, 1_000_000)
+        _check_int("batch_size", self.batch_size, 1, BATCH_SIZE_MAX)
         _check_int("shards", self.shards, 1)
         _check_int("seed", self.seed, 0, 2**63 - 1)
         _check_int("warmup_steps", self.warmup_steps, 0)
@@ -102,6 +104,18 @@ class WorkConfig:
     batch_size: int
     shards: int
     model: ModelConfig
+
+    def __post_init__(self) -> None:
+        _check_choice("engine", self.engine, ENGINES)
+        _check_int("batch_size", self.batch_size, 1, BATCH_SIZE_MAX)
+        _check_int("shards", self.shards, 1, self.batch_size)
+        document_bytes = 2 * (self.model.block_size + 2)  # a length and at most so many tokens
+        task_bytes = 8 * self.model.num_params + self.batch_size * document_bytes
+        if task_bytes > TASK_BYTES_MAX:
+            raise ConfigError(
+                f"expected parameters and a global batch of at most {TASK_BYTES_MAX:,} bytes, got"
+                f" {task_bytes:,} — train config; lower --batch-size, --block-size or --n-embd"
+            )
 
     def to_json(self) -> str:
         return canonical_json(asdict(self))
@@ -148,9 +162,11 @@ def _check_int(name: str, value: Any, low: int, high: int | None = None) -> None
 
 
 def _check_float(name: str, value: Any, low: float, high: float) -> None:
-    if type(value) not in (int, float) or not low < value < high:
-        bound = f"above {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise ConfigError(f"expected {name} {bound}, got {value!r} — change {_flag(name)}")
+    if type(value) is not float or not low < value < high:
+        expected = f"{name} between {low:g} and {high:g}"
+        if high == math.inf:
+            expected = f"a finite {name} above {low:g}"
+        raise ConfigError(f"expected {expected}, got {value!r} — change {_flag(name)}")
 
 
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:

@@ -1,6 +1,7 @@
 """The eager engine: a scalar graph for each document, and a walk back through it.
 
-About 0.1 s a document. This is what a reader studies and what every other path is compared with.
+A tenth of a second a document or so. This is what a reader studies, and what every other path is
+compared with.
 """
 
 import math
@@ -12,7 +13,7 @@ from operator import add
 from engine.config import ModelConfig
 from engine.model import document_loss
 from engine.params import Flat, as_matrices, layout_of
-from engine.scalar import VALUES
+from engine.scalar import OUT_OF_FLOATS, VALUES
 from engine.shards import Tokens
 from engine.value import Value
 
@@ -31,13 +32,15 @@ class GradientSum:
 def document_gradient(config: ModelConfig, params: Sequence[float], tokens: Tokens) -> GradientSum:
     """Differentiate one document's loss by every parameter.
 
-    Where the arithmetic leaves the floats (log 0, an overflow), Python raises; hardware would give
-    NaN or infinity, and so do we: all is NaN then, and the coordinator decides what that means.
+    Where the arithmetic leaves the floats (log 0, an overflow), Python may raise where hardware
+    would give NaN or infinity; all is NaN then. What is not finite, the coordinator judges.
     """
+    assert len(params) == config.num_params
+    assert len(tokens) >= 2, "a document has at least one position"
     leaves = [Value(param) for param in params]
     try:
         loss = document_loss(VALUES, config, as_matrices(layout_of(config), leaves), tokens)
         loss.backward()
-    except (ValueError, OverflowError, ZeroDivisionError):
+    except OUT_OF_FLOATS:
         return GradientSum(math.nan, array("d", [math.nan]) * config.num_params)
     return GradientSum(loss.data, array("d", (leaf.grad for leaf in leaves)))

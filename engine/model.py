@@ -1,8 +1,8 @@
 """microgpt's forward pass and loss, written once for any kind of number.
 
-A GPT-2 of one head of numbers at a time: token and position embedding, then in each layer
-attention over the positions so far and a two-layer MLP, each behind an RMSNorm and a residual
-connection, and logits over the vocabulary at the end. No biases, no final norm.
+A small GPT-2, one position at a time: token and position embedding; in each layer attention over
+the positions so far, then a two-layer MLP, each behind an RMSNorm and beside a residual connection;
+logits over the vocabulary at the end. No biases, no final norm.
 
 The order of every sum is part of the contract: from left to right, starting from 0. A division
 a / b is a * b ** -1 for every kind of number (it is not the same in the last bit).

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import ModelConfig, TrainConfig
+from engine.config import ModelConfig, TrainConfig, WorkConfig
 from engine.errors import DatasetError
 from engine.params import Flat, initialise
 from engine.shards import Tokens, hold_out, shuffled
@@ -17,6 +17,7 @@ class Run:
     """A run before its first step.
 
     Attributes:
+        work: the part of the configuration that workers are told.
         documents: the documents to train on, as tokens, in the order of the run.
         held_out: the documents that no step sees, as tokens.
         params: fresh parameters, (num_params,).
@@ -25,6 +26,7 @@ class Run:
 
     model: ModelConfig
     train: TrainConfig
+    work: WorkConfig
     tokenizer: Tokenizer
     documents: Sequence[Tokens]
     held_out: Sequence[Tokens]
@@ -55,6 +57,7 @@ def prepare_run(texts: Sequence[str], train: TrainConfig, shape: Mapping[str, An
     return Run(
         model=model,
         train=train,
+        work=WorkConfig(train.engine, train.batch_size, train.shards, model),
         tokenizer=tokenizer,
         documents=[tokenizer.encode_document(text, model.block_size) for text in training],
         held_out=[tokenizer.encode_document(text, model.block_size) for text in held_out],

@@ -19,6 +19,9 @@ from engine.value import Value
 Scalar: TypeAlias = Any  # whatever has Python's + - * ** with its kind and with plain numbers
 Vector: TypeAlias = Sequence[Scalar]
 
+# What Python raises where hardware would go on with NaN or infinity: log(0), 0 ** -1, an overflow.
+OUT_OF_FLOATS = (ValueError, ZeroDivisionError, OverflowError)
+
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:

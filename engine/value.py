@@ -91,7 +91,10 @@ class Value:
     # ---- the chain rule ---------------------------------------------------------------------
 
     def backward(self) -> None:
-        """Add d(self)/d(node) to the `grad` of every node that self was computed from."""
+        """Leave d(self)/d(node) in the `grad` of every node that self was computed from.
+
+        Once for a graph: inner nodes keep their gradients, and would pass them on again.
+        """
         self.grad = 1.0
         for node in reversed(depth_first(self)):
             grad = node.grad

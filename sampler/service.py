@@ -29,6 +29,8 @@ from wire.transport import Listener
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
 REFRESH_S = 0.5  # how often it looks for a newer checkpoint
 JOBS_MAX = 64  # requests under way; one more is told to come back
+MESSAGES_PER_TURN = 100  # so that a flood cannot keep the work from being done
+FRAME_BYTES_MAX = 64 * 1024  # far above a request
 ENVELOPE_FRAMES_MAX = 4  # routing frames that a client or a proxy may put before the request
 
 
@@ -67,16 +69,25 @@ class SamplerService:
         Raises:
             AddressInUse, TransportError: the address cannot be bound.
         """
-        with Listener(self._bind) as listener:
+        with Listener(self._bind, FRAME_BYTES_MAX) as listener:
             on_bound(listener.address)
             while not is_stopping():
                 listener.wait(0.0 if self._jobs else WAIT_S)
-                listener.departed()
+                self._forget(listener.departed())
                 self._refresh()
-                while (received := listener.receive()) is not None:
-                    self._accept(listener, *received)
+                self._drain(listener)
                 if self._jobs:
                     self._advance(listener, self._jobs.popleft())
+
+    def _drain(self, listener: Listener) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = listener.receive()
+            if received is None:
+                return
+            self._accept(listener, *received)
+
+    def _forget(self, departed: list[bytes]) -> None:
+        self._jobs = deque(job for job in self._jobs if job.peer not in departed)
 
     def _refresh(self) -> None:
         now = time.monotonic()

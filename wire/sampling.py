@@ -14,7 +14,8 @@ from wire.errors import MalformedFrame
 REQUEST_BYTES_MAX = 4096
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 SAMPLES_MAX = 1000  # of one request
-TEMPERATURE_MAX = 100.0
+TEMPERATURE_MIN, TEMPERATURE_MAX = 0.001, 100.0  # below, the largest probability is 1 anyway
+TEMPERATURE_RANGE = f"a temperature from {TEMPERATURE_MIN:g} to {TEMPERATURE_MAX:g}"
 
 BAD_REQUEST, NO_CHECKPOINT, BUSY = "bad_request", "no_checkpoint", "busy"
 
@@ -26,7 +27,7 @@ class SampleRequest:
     Attributes:
         prompt: what each document begins with.
         n: how many documents.
-        temperature: above 0; low is timid, high is wild.
+        temperature: low is timid, high is wild.
         seed: of the generator; None lets the sampler choose, and say which.
         max_tokens: how many characters may follow the prompt; None is as many as fit.
         rng: `seed`, or `microgpt` to go on with the generator of the checkpoint.
@@ -145,6 +146,10 @@ def decode_reply(data: bytes) -> SampleReply:
         )
     except (KeyError, TypeError, ValueError):
         raise MalformedFrame("expected a sampler's reply, got another map") from None
+
+
+def is_temperature(value: float) -> bool:
+    return TEMPERATURE_MIN <= value <= TEMPERATURE_MAX
 
 
 def _is_int(value: Any, low: int) -> bool:

@@ -18,7 +18,8 @@ from wire.address import check_address
 from wire.errors import AddressInUse, TransportError
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
-QUEUE_MESSAGES = 64  # per peer and direction; a peer this far behind is as good as gone
+RECEIVE_MESSAGES = 16  # waiting from one peer; bounds what a flood can make us hold
+SEND_MESSAGES = 64  # waiting for one peer; one this far behind is as good as gone
 HEARTBEAT_MS = 1000  # notices a stopped or unplugged peer's connection
 HEARTBEAT_TIMEOUT_MS = 3000
 HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
@@ -30,13 +31,13 @@ GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
 class _Socket:
     """What a Listener and a Connection share: limits, a monitor, and closing."""
 
-    def __init__(self, kind: int) -> None:
+    def __init__(self, kind: int, frame_bytes_max: int) -> None:
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(kind)
         self._socket.set(zmq.LINGER, 0)
-        self._socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        self._socket.set(zmq.RCVHWM, QUEUE_MESSAGES)
-        self._socket.set(zmq.SNDHWM, QUEUE_MESSAGES)
+        self._socket.set(zmq.MAXMSGSIZE, frame_bytes_max)
+        self._socket.set(zmq.RCVHWM, RECEIVE_MESSAGES)
+        self._socket.set(zmq.SNDHWM, SEND_MESSAGES)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
@@ -81,15 +82,18 @@ class Listener(_Socket):
         address: where it really listens, the port filled in if 0 was asked for.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
         """Bind.
+
+        Args:
+            frame_bytes_max: a peer that announces a larger frame is cut off.
 
         Raises:
             AddressInUse: another process has the address.
             TransportError: the address is not one of this machine's, or not an address.
         """
         check_address(address)
-        super().__init__(zmq.ROUTER)
+        super().__init__(zmq.ROUTER, frame_bytes_max)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
         self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
@@ -147,7 +151,7 @@ class Connection(_Socket):
             TransportError: the address has not the form of one.
         """
         check_address(address)
-        super().__init__(zmq.DEALER)
+        super().__init__(zmq.DEALER, FRAME_BYTES_MAX)
         self._socket.set(zmq.IMMEDIATE, 1)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)

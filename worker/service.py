@@ -73,9 +73,10 @@ class WorkerService:
         connection = self._connection
         assert connection is not None
         connection.wait(WAIT_S if self._computation is None else 0.0)
+        # A new socket may replace this one at any event; its turn comes next time.
         for is_up in connection.changes():
-            self._handle(events.Opened() if is_up else events.Closed())
-        # A new socket may have replaced this one; its turn comes next time.
+            if connection is self._connection:
+                self._handle(events.Opened() if is_up else events.Closed())
         while connection is self._connection and (frames := connection.receive()) is not None:
             self._handle(_event(frames))
         self._handle(events.Ticked())

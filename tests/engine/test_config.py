@@ -36,7 +36,7 @@ def test_the_embedding_is_shared_evenly_among_the_heads() -> None:
         ({"vocab_size": 65_536}, "vocab_size of 3 to 65,535", "65536", "the dataset"),
         ({"activation": "gelu"}, "activation to be relu or relu2", "'gelu'", "--activation"),
         ({"n_head": 3}, "n_embd to be a multiple of n_head", "n_embd 16 and n_head 3", "--n-head"),
-        ({"n_embd": 1024}, "at most 2,000,000 parameters", "12,654,592", "lower --n-embd"),
+        ({"n_embd": 1024}, "at most 1,966,080 parameters", "12,654,592", "lower --n-embd"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
@@ -63,10 +63,10 @@ def test_a_shape_that_no_model_can_have_is_refused_with_expected_got_and_way_out
         ({"seed": 2**63}, "seed of 0 to 9,223,372,036,854,775,807", str(2**63), "--seed"),
         ({"warmup_steps": -1}, "warmup_steps of 0 or more", "-1", "--warmup-steps"),
         ({"schedule": "step"}, "schedule to be linear or cosine or constant", "'step'", "--sched"),
-        ({"learning_rate": 0.0}, "learning_rate above 0", "0.0", "--learning-rate"),
-        ({"learning_rate": math.nan}, "learning_rate above 0", "nan", "--learning-rate"),
-        ({"learning_rate": math.inf}, "learning_rate above 0", "inf", "--learning-rate"),
-        ({"epsilon": -1e-8}, "epsilon above 0", "-1e-08", "--epsilon"),
+        ({"learning_rate": 0.0}, "a finite learning_rate above 0", "0.0", "--learning-rate"),
+        ({"learning_rate": math.nan}, "a finite learning_rate above 0", "nan", "--learning-rate"),
+        ({"learning_rate": math.inf}, "a finite learning_rate above 0", "inf", "--learning-rate"),
+        ({"epsilon": -1e-8}, "a finite epsilon above 0", "-1e-08", "--epsilon"),
         ({"beta1": 1.0}, "beta1 between 0 and 1", "1.0", "--beta1"),
         ({"beta2": -0.1}, "beta2 between 0 and 1", "-0.1", "--beta2"),
         ({"held_out": 1}, "held_out between 0 and 1", "1", "--held-out"),
@@ -171,3 +171,25 @@ def test_canonical_json_keeps_every_bit_of_a_float() -> None:
 def test_canonical_json_has_no_word_for_nan() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(math.nan)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"engine": "abacus"}, "expected engine to be eager, got 'abacus'"),
+        ({"batch_size": "many"}, "expected batch_size of 1 to 1,000,000, got 'many'"),
+        ({"shards": 0}, "expected shards of 1 to 8, got 0"),
+    ],
+)
+def test_a_work_config_that_no_worker_can_follow_is_refused(
+    change: dict[str, Any], complaint: str
+) -> None:
+    values = {"engine": "eager", "batch_size": 8, "shards": 4, "model": ModelConfig(27)}
+
+    with pytest.raises(ConfigError, match=complaint):
+        WorkConfig(**{**values, **change})
+
+
+def test_a_global_batch_that_does_not_fit_into_a_frame_is_refused() -> None:
+    with pytest.raises(ConfigError, match="lower --batch-size"):
+        WorkConfig("eager", 500_000, 1, ModelConfig(27))
