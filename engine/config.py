@@ -129,7 +129,7 @@ class WorkConfig:
         """
         try:
             values = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # a thousand brackets are not a config
             values = None
         _check_fields(cls, values)
         _check_fields(ModelConfig, values["model"])

@@ -26,6 +26,7 @@ class GradientSum:
     grad: Flat
 
     def plus(self, other: "GradientSum") -> "GradientSum":
+        assert len(self.grad) == len(other.grad)
         return GradientSum(self.loss + other.loss, array("d", map(add, self.grad, other.grad)))
 
 

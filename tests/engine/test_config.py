@@ -193,3 +193,32 @@ def test_a_work_config_that_no_worker_can_follow_is_refused(
 def test_a_global_batch_that_does_not_fit_into_a_frame_is_refused() -> None:
     with pytest.raises(ConfigError, match="lower --batch-size"):
         WorkConfig("eager", 500_000, 1, ModelConfig(27))
+
+
+def test_the_defaults_of_a_run_are_those_of_microgpt() -> None:
+    assert TrainConfig(steps=1000, batch_size=1, shards=1) == TrainConfig(
+        steps=1000,
+        batch_size=1,
+        shards=1,
+        seed=42,
+        engine="eager",
+        learning_rate=0.01,
+        beta1=0.85,
+        beta2=0.99,
+        epsilon=1e-8,
+        schedule="linear",
+        warmup_steps=0,
+        held_out=0.0,
+    )
+
+
+def test_a_refusal_quotes_only_the_beginning_of_a_long_text() -> None:
+    with pytest.raises(ConfigError) as refusal:
+        WorkConfig.from_json(json.dumps("x" * 100_000))
+
+    assert len(str(refusal.value)) < 400
+
+
+def test_a_config_of_nothing_but_brackets_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        WorkConfig.from_json("[" * 1024)

@@ -7,6 +7,7 @@ import pytest
 from engine.config import TrainConfig
 from engine.errors import ConfigError, DatasetError
 from engine.run import prepare_run
+from engine.shards import hold_out, shuffled
 
 pytestmark = pytest.mark.unit
 
@@ -93,3 +94,13 @@ def test_a_split_with_an_empty_side_is_refused_with_both_counts(
 def test_an_impossible_shape_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of n_head"):
         prepare_run(TEXTS, settings(), {"n_embd": 5, "n_head": 2})
+
+
+def test_the_seed_of_a_run_decides_its_held_out_split_too() -> None:
+    texts = [first + last for first in "abcdefgh" for last in "abcdefgh"]
+    order = shuffled(texts, random.Random(7))
+
+    run = prepare_run(texts, settings(seed=7, held_out=0.5), SHAPE)
+
+    _, held_out = hold_out(order, 7, 0.5)
+    assert [run.tokenizer.decode(tokens[1:-1]) for tokens in run.held_out] == held_out

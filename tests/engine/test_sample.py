@@ -144,3 +144,15 @@ def test_the_generator_advances_once_for_each_token_that_is_not_in_the_prompt() 
     for _ in range(4):
         expected.random()
     assert rng.getstate() == expected.getstate()
+
+
+def test_prompts_that_differ_in_a_later_token_lead_elsewhere() -> None:
+    rng = random.Random(3)
+    flat = [rng.gauss(0, 1) for _ in range(CONFIG.num_params)]
+    matrices = as_matrices(layout_of(CONFIG), flat)
+    seeds = range(50)
+
+    one = [sample_tokens(CONFIG, matrices, random.Random(s), 1.0, [0, 1, 2])[3:] for s in seeds]
+    other = [sample_tokens(CONFIG, matrices, random.Random(s), 1.0, [0, 3, 2])[3:] for s in seeds]
+
+    assert one != other

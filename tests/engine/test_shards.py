@@ -142,3 +142,9 @@ def test_a_larger_fraction_holds_out_the_same_documents_and_more() -> None:
 
 def test_a_fraction_of_zero_holds_nothing_out() -> None:
     assert hold_out(NAMES, 42, 0.0) == (NAMES, [])
+
+
+def test_a_branch_carries_its_own_documents_and_no_others() -> None:
+    ordered = [[i] for i in range(10)]  # shards of 2, 3, 2 and 3
+
+    assert branch_documents(ordered, 1, 3, num_shards=4) == [[2], [3], [4], [5], [6]]

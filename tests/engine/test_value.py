@@ -215,3 +215,39 @@ def test_depth_first_has_the_order_of_the_recursive_definition(
     visit(root)
 
     assert depth_first(root) == expected
+
+
+def test_a_difference_adds_the_negation_on_its_right() -> None:
+    a, b = Value(5.0), Value(3.0)
+
+    left, right = (a - b).children
+
+    assert left is a
+    assert right.children[0] is b
+
+
+def test_a_number_minus_a_value_negates_the_value_and_adds_the_number() -> None:
+    a = Value(2.0)
+
+    negation, number = (7.0 - a).children
+
+    assert negation.children[0] is a
+    assert (number.data, number.children) == (7.0, ())
+
+
+def test_a_quotient_has_the_inverse_power_on_its_right() -> None:
+    a, b = Value(3.0), Value(5.0)
+
+    left, inverse = (a / b).children
+
+    assert left is a
+    assert inverse.children == (b,)
+
+
+def test_a_number_divided_by_a_value_scales_the_inverse_power() -> None:
+    a = Value(5.0)
+
+    inverse, number = (3.0 / a).children
+
+    assert inverse.children == (a,)
+    assert (number.data, number.children) == (3.0, ())
