@@ -1,5 +1,11 @@
-"""`python -m cli`: how `train` starts the roles."""
+"""Where the `gradflock` command begins; `python -m cli` is how `train` starts the roles."""
 
-from cli.main import main
+import sys
 
-main()
+try:
+    from cli.main import main
+except KeyboardInterrupt:  # Ctrl-C while Python was still reading the program
+    sys.exit(130)
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,7 @@ from cli.plan import plan_run
 from cli.stopping import StopFlag
 from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
-from coordinator.service import CoordinatorService, Job
+from coordinator.service import CoordinatorService, Deployment
 from coordinator.settings import CheckpointEvery, Settings
 from wire.address import check_address
 from wire.transport import Listener
@@ -52,15 +52,17 @@ def coordinator(
     if run_dir is None:
         raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
     bind = check_address(bind or "tcp://127.0.0.1:5555")
-    with Listener(bind):
-        pass  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
     with directory.lock():
         warn = say if log_format == "text" else _ignore  # `train` has said it already
         check_security(bind, insecure, warn)
+        with Listener(bind):
+            pass  # a busy port is known before a run has begun
         plan = plan_run(directory, resume, preset, flags, warn)
         settings = Settings(checkpoint_every)
-        job = Job(directory, plan.run, plan.dataset.record, plan.resumed, settings, bind)
+        deployment = Deployment(
+            directory, plan.run, plan.dataset.record, plan.resumed, settings, bind
+        )
         view = choose_view(log_format, plan.run.train.steps)
 
         def on_bound(address: str) -> None:
@@ -69,7 +71,8 @@ def coordinator(
                 view.say(f"coordinator at {address}, run in {run_dir}")
 
         try:
-            failure = CoordinatorService(job, view.observe).serve(stop, on_bound)
+            with stop:
+                failure = CoordinatorService(deployment, view.observe).serve(stop, on_bound)
         finally:
             view.close()
     if failure is not None:

@@ -5,8 +5,8 @@ network it is the bundled list. Anything else is the path of a file with one doc
 """
 
 import hashlib
+import http.client
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def cache_directory() -> Path:
 
 def _parse(name: str, data: bytes) -> Dataset:
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # a byte order mark is not a character of the documents
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DatasetError(
@@ -97,7 +97,9 @@ def _parse(name: str, data: bytes) -> Dataset:
         ) from None
     texts = [line.strip() for line in text.split("\n") if line.strip()]
     if not texts:
-        raise DatasetError(f"expected one document a line, got an empty file — {name}")
+        raise DatasetError(
+            f"expected one document a line, got an empty file — {name}; give another --data"
+        )
     return Dataset(name, texts, hashlib.sha256(data).hexdigest())
 
 
@@ -113,7 +115,7 @@ def _canonical_names() -> tuple[bytes | None, str]:
     try:
         with urllib.request.urlopen(NAMES_URL, timeout=FETCH_S) as response:
             fetched: bytes = response.read(NAMES_BYTES_MAX)
-    except (urllib.error.URLError, TimeoutError, OSError) as error:
+    except (OSError, http.client.HTTPException) as error:
         return None, str(getattr(error, "reason", error))
     if not _is_canonical(fetched):
         return None, "the checksum of what came is wrong"

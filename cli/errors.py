@@ -1,4 +1,9 @@
-"""Errors of the command line itself, and the exit code that each kind of error ends with."""
+"""Errors of the command line itself, and the exit code that each kind of error ends with.
+
+CliError
+├── UsageError   what was typed cannot be meant
+└── RoleFailed   a process of the run has failed, and with it the run
+"""
 
 from coordinator.errors import CoordinatorError, RunDirectoryError, RunDirectoryHeld
 from engine.errors import ConfigError, EngineError
@@ -6,15 +11,20 @@ from wire.errors import AddressInUse, TransportError, WireError
 
 DONE, FAILURE, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 78, 130
 
-OUR_ERRORS = (EngineError, WireError, CoordinatorError)
+
+class CliError(Exception):
+    """The base of every error that the command line raises on purpose."""
 
 
-class UsageError(EngineError):
+class UsageError(CliError):
     """Raised when what was typed cannot be meant."""
 
 
-class RoleFailed(CoordinatorError):
-    """Raised when a process that `train` started has failed, and with it the run."""
+class RoleFailed(CliError):
+    """Raised when a process of the run has failed, and with it the run."""
+
+
+OUR_ERRORS = (CliError, EngineError, WireError, CoordinatorError)
 
 
 def exit_code(error: Exception) -> int:

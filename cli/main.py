@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,14 @@ COMMANDS = (train, coordinator, worker, serve, sample)
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="GRADFLOCK_CONFIG",
-    help="TOML file of defaults: flags without dashes, like steps = 200.",
+    help="TOML file of defaults: steps = 200 for all commands, or in a table [train] for one.",
 )
 @click.version_option(VERSION, prog_name="gradflock")
 @click.pass_context
 def gradflock(ctx: click.Context, config: Path | None) -> None:
     """Train microgpt with a flock of workers, and sample it while it learns."""
     if config is not None:
-        values = _read_config(config)
-        ctx.default_map = {command.name: values for command in COMMANDS if command.name}
+        ctx.default_map = _read_config(config)
 
 
 for _command in COMMANDS:
@@ -51,17 +50,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except errors.OUR_ERRORS as error:
         click.secho(f"gradflock: {error}", fg="red", err=True)
         sys.exit(errors.exit_code(error))
+    except OSError as error:
+        where = f" — {error.filename}" if error.filename else ""
+        text = f"gradflock: expected to read and write files, got {error.strerror or error}{where}"
+        click.secho(text, fg="red", err=True)
+        sys.exit(errors.FAILURE)
     sys.exit(code if isinstance(code, int) else errors.DONE)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    known = {param.name for command in COMMANDS for param in command.params}
+def _read_config(path: Path) -> dict[str, dict[str, str]]:
+    """Give the defaults of each command: what stands on top for all, its own table over that."""
     try:
-        values = tomllib.loads(path.read_text())
+        read = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.UsageError(f"expected a TOML file, got {error} — {path}") from None
-    values = {name.replace("-", "_"): value for name, value in values.items()}
-    stranger = next((name for name in values if name not in known), None)
-    if stranger is not None:
-        raise errors.UsageError(f"expected the name of a flag, got {stranger!r} — {path}")
-    return values
+    commands = {str(command.name): command for command in COMMANDS}
+    everywhere = {name: value for name, value in read.items() if name not in commands}
+    known = {param.name for command in COMMANDS for param in command.params}
+    defaults = {name: _check_table(path, everywhere, known) for name in commands}
+    for name, command in commands.items():
+        table = read.get(name, {})
+        if not isinstance(table, dict):
+            raise errors.UsageError(f"expected a table [{name}], got {table!r} — {path}")
+        known = {param.name for param in command.params}
+        defaults[name] = {**defaults[name], **_check_table(path, table, known)}
+    return defaults
+
+
+def _check_table(
+    path: Path, table: dict[str, Any], known: Collection[str | None]
+) -> dict[str, str]:
+    checked = {}
+    for name, value in table.items():
+        flag = name.replace("-", "_")
+        if flag not in known or not isinstance(value, str | int | float):
+            raise errors.UsageError(f"expected a flag and its value, got {name} = {value} — {path}")
+        checked[flag] = str(value)
+    return checked

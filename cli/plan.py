@@ -11,6 +11,7 @@ from coordinator.checkpoint import Checkpoint, RunDirectory
 from coordinator.errors import RunDirectoryError
 from engine.config import ModelConfig, TrainConfig
 from engine.run import Run, prepare_run
+from engine.shards import hold_out
 
 RESUME_NEVER, RESUME_ALWAYS, RESUME_AUTO = "never", "always", "auto"
 MAY_CHANGE = ("steps",)  # what a resumed run may be given anew
@@ -81,15 +82,19 @@ def _checkpoint(
 
 
 def _new_plan(preset: str, said: Mapping[str, Any], warn: Callable[[str], None]) -> Plan:
-    if preset not in PRESETS:
-        raise UsageError(f"expected a preset of {', '.join(PRESETS)}, got {preset!r} — --preset")
     chosen = {**PRESETS[preset], **said}
     if "shards" not in said:  # the preset's cut need not fit another batch
         chosen["shards"] = max(1, min(chosen["shards"], chosen["batch_size"]))
     train = TrainConfig(**{name: chosen[name] for name in _TRAIN_FIELDS if name in chosen})
     shape = {name: chosen[name] for name in _MODEL_FIELDS if name in chosen}
     dataset = load_dataset(said.get("data", "names"), warn)
-    return Plan(prepare_run(dataset.texts, train, shape), dataset, None)
+    is_too_little = not all(hold_out(dataset.texts, train.seed, train.held_out))
+    if "held_out" not in said and train.held_out and is_too_little:
+        run = prepare_run(dataset.texts, replace(train, held_out=0.0), shape)
+        warn("the documents are too few to hold any out; all of them are trained on")
+    else:
+        run = prepare_run(dataset.texts, train, shape)
+    return Plan(run, dataset, None)
 
 
 def _resumed_plan(
@@ -112,7 +117,18 @@ def _resumed_plan(
             f" {checkpoint.dataset.sha256[:12]} as recorded, got {dataset.name!r} with"
             f" {dataset.sha256[:12]} — {directory.path}; give --data the recorded file"
         )
-    train = replace(checkpoint.train, steps=said.get("steps", checkpoint.train.steps))
+    steps = said.get("steps", checkpoint.train.steps)
+    if steps < checkpoint.step:
+        raise UsageError(
+            f"expected {checkpoint.step} steps or more, as many as are done, got {steps}"
+            f" — {directory.path}; raise --steps"
+        )
+    if steps != checkpoint.train.steps and checkpoint.train.schedule != "constant":
+        warn(
+            f"the learning rate now falls until step {steps}, not {checkpoint.train.steps}:"
+            " the bits are those of neither run from its start"
+        )
+    train = replace(checkpoint.train, steps=steps)
     shape = {name: getattr(checkpoint.model, name) for name in _MODEL_FIELDS}
     return Plan(prepare_run(dataset.texts, train, shape), dataset, checkpoint)
 

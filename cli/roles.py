@@ -15,7 +15,10 @@ from pathlib import Path
 from cli import errors
 from cli.errors import RoleFailed
 
-STARTS_MAX = 5  # of one role without progress, the first included
+STARTS_MAX = 5  # of a role that fails by itself, the first included
+STEADY_S = 30.0  # a role that has lived so long is forgiven what was before
+INFANT_S = 2.0  # one that is killed younger than this may have been killed by what it is
+POLL_S = 0.02  # how often a role that should end is looked at
 LEAVE_S = 10.0  # after SIGTERM, before SIGKILL; a save may be under way
 
 
@@ -35,6 +38,7 @@ class Role:
         """
         self.name = name
         self._log = log
+        self._began_s = time.monotonic()
         environment = dict(os.environ)
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
@@ -71,6 +75,10 @@ class Role:
         """None while it runs; negative if a signal killed it."""
         return self._process.poll()
 
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._began_s
+
     def ending(self) -> str:
         """Say how it ended."""
         code = self.exit_code
@@ -84,13 +92,14 @@ class Role:
         if self.exit_code is None:
             self._process.terminate()
 
-    def wait_or_kill(self, deadline_s: float) -> None:
-        """Wait for it to end until a moment of the monotonic clock, then kill it."""
-        try:
-            self._process.wait(max(0.0, deadline_s - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+    def wait_or_kill(self, deadline_s: float, is_urgent: Callable[[], bool]) -> None:
+        """Wait for it to end until a moment of the monotonic clock, or a hurry; then kill it."""
+        while self.exit_code is None:
+            if is_urgent() or time.monotonic() > deadline_s:
+                self._process.kill()
+                self._process.wait()
+                return
+            time.sleep(POLL_S)
 
     def _last_line(self) -> str:
         if self._log is None:
@@ -113,35 +122,34 @@ class Flock:
         self._start = start
         self._sampler = sampler
         self._roles = {name: start(name) for name in (*workers, sampler)}
-        self._starts = dict.fromkeys(self._roles, 1)
-
-    def note_progress(self) -> None:
-        """A step was committed: whoever died before it is forgiven."""
-        self._starts = dict.fromkeys(self._starts, 1)
+        self._failures = dict.fromkeys(self._roles, 0)
 
     def replace_dead(self, say: Callable[[str], None]) -> None:
-        """Start those again that have ended.
+        """Start those again that have ended, whatever ended them.
 
         Raises:
-            RoleFailed: a worker was refused for good, or has died too often.
+            RoleFailed: a worker was refused for good, or has failed too often.
         """
         for name, role in list(self._roles.items()):
-            if role.exit_code in (None, errors.DONE, errors.INTERRUPTED):
+            code = role.exit_code
+            if code is None:
                 continue
-            if role.exit_code == errors.REFUSED or self._starts[name] >= STARTS_MAX:
+            has_failed = code > 0 or role.age_s < INFANT_S
+            failures = self._failures[name] if role.age_s < STEADY_S else 0
+            self._failures[name] = failures + has_failed
+            if code == errors.REFUSED or self._failures[name] >= STARTS_MAX:
                 if name != self._sampler:
                     raise RoleFailed(role.ending())
                 say(f"{role.ending()}; going on without it")
                 del self._roles[name]
                 continue
             say(f"{role.ending()}; starting it again")
-            self._starts[name] += 1
             self._roles[name] = self._start(name)
 
-    def stop(self) -> None:
+    def stop(self, is_urgent: Callable[[], bool]) -> None:
         """Ask all of them to leave, and see to it that they have."""
         for role in self._roles.values():
             role.terminate()
         deadline_s = time.monotonic() + LEAVE_S
         for role in self._roles.values():
-            role.wait_or_kill(deadline_s)
+            role.wait_or_kill(deadline_s, is_urgent)

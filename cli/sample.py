@@ -1,7 +1,6 @@
 """`gradflock sample`: ask for names, from a running sampler or from a run directory."""
 
 import json
-import random
 import secrets
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from cli.errors import RoleFailed, UsageError
 from cli.options import newest_run_dir, option, run_dir_option
 from coordinator.errors import RunDirectoryError
 from sampler.model import Follower
-from wire.address import check_address
+from wire.address import check_target
 from wire.sampling import SampleReply, SampleRequest, decode_reply, encode_request
 from wire.transport import Connection
 
@@ -53,9 +52,9 @@ def sample(
     if problem := request.problem():
         raise UsageError(problem)
     if connect is not None and run_dir is not None:
-        raise UsageError("expected --connect or --run-dir, got both")
+        raise UsageError("expected --connect or --run-dir, got both — give one of them")
     if connect is not None:
-        reply = ask(check_address(connect), request)
+        reply = ask(check_target(connect), request)
     else:
         reply = draw(run_dir or newest_run_dir(), request)
     if as_json:
@@ -90,10 +89,7 @@ def draw(run_dir: Path, request: SampleRequest) -> SampleReply:
         prompt = model.check_prompt(request.prompt)
     except ValueError as error:
         raise UsageError(str(error)) from None
-    seed, rng = None, model.microgpt_rng()
-    if request.rng == "seed":
-        seed = secrets.randbits(32) if request.seed is None else request.seed
-        rng = random.Random(seed)
+    rng, seed = model.rng_for(request, secrets.randbits(32))
     samples = tuple(
         model.draw(rng, request.temperature, prompt, request.max_tokens) for _ in range(request.n)
     )

@@ -44,5 +44,6 @@ def serve(
         write_address(address_file, address)
         say(f"sampler at {address}, following {run_dir}")
 
-    SamplerService(run_dir, bind, say).serve(stop, on_bound)
+    with stop:
+        SamplerService(run_dir, bind, say).serve(stop, on_bound)
     return stop.exit_code

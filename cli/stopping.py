@@ -2,13 +2,17 @@
 
 import os
 import signal
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Self
 
 from cli import errors
 
 
 class StopFlag:
     """Set by SIGINT and SIGTERM, and by the loss of a parent.
+
+    While somebody listens (`with stop:`) a signal only sets the flag, and the listener leaves in
+    its own time. Otherwise nothing is at stake, and the signal ends the process at once.
 
     Attributes:
         was_interrupted: it was SIGINT, Ctrl-C; the exit code says so.
@@ -23,6 +27,7 @@ class StopFlag:
         """
         self._parent = parent
         self._is_set = False
+        self._has_listener = False
         self.was_interrupted = False
         self.is_urgent = False
         signal.signal(signal.SIGINT, self._on_signal)
@@ -33,6 +38,18 @@ class StopFlag:
             self._is_set = True
         return self._is_set
 
+    def __enter__(self) -> Self:
+        self._has_listener = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._has_listener = False
+
     @property
     def exit_code(self) -> int:
         """What a clean end of this process returns."""
@@ -42,3 +59,5 @@ class StopFlag:
         self.is_urgent = self._is_set
         self.was_interrupted = self.was_interrupted or number == signal.SIGINT
         self._is_set = True
+        if not self._has_listener:
+            raise SystemExit(self.exit_code)

@@ -1,7 +1,10 @@
 """What `train` prints at the end: the loss, twenty names, and how to go on from here."""
 
 import json
+import math
 import shlex
+import shutil
+import sys
 from typing import Any
 
 import click
@@ -31,7 +34,9 @@ def print_summary(
     """
     checkpoint, _ = directory.newest()
     if checkpoint is None:
-        raise RunDirectoryError(f"expected a checkpoint at the end, got none — {directory.path}")
+        raise RunDirectoryError(
+            f"expected a checkpoint at the end, got none — {directory.path}; see its logs"
+        )
     model = ServedModel(checkpoint)
     rng = model.microgpt_rng()
     facts: dict[str, Any] = {
@@ -46,19 +51,23 @@ def print_summary(
     is_finished = checkpoint.step >= plan.run.train.steps
     if is_finished and plan.run.held_out:
         loss = held_out_loss(checkpoint.model, checkpoint.params, plan.run.held_out)
-        facts["held_out_loss"] = loss
+        facts["held_out_loss"] = loss if math.isfinite(loss) else None  # JSON has no NaN
     if as_json:
         click.echo(json.dumps(facts))
     elif is_finished:
-        _print_end(facts, checkpoint, temperature)
+        _print_end(facts, checkpoint, temperature, directory)
     else:
-        run_dir = shlex.quote(str(directory.path))
         click.echo(f"stopped after {checkpoint.step} of {plan.run.train.steps} steps, saved")
-        click.echo(f"go on with  gradflock train --resume --run-dir {run_dir}")
+        click.echo(f"go on with  {_command('train --resume', directory)}")
 
 
-def _print_end(facts: dict[str, Any], checkpoint: Checkpoint, temperature: float) -> None:
-    held_out = f", held-out loss {facts['held_out_loss']:.4f}" if "held_out_loss" in facts else ""
+def _print_end(
+    facts: dict[str, Any], checkpoint: Checkpoint, temperature: float, directory: RunDirectory
+) -> None:
+    held_out = ""
+    if "held_out_loss" in facts:
+        loss = facts["held_out_loss"]
+        held_out = ", held-out loss " + ("not finite" if loss is None else f"{loss:.4f}")
     click.echo(
         f"\n{facts['steps']} steps of {checkpoint.train.batch_size} documents"
         f" with {facts['workers']} workers in {facts['seconds']:.1f} s:"
@@ -69,7 +78,16 @@ def _print_end(facts: dict[str, Any], checkpoint: Checkpoint, temperature: float
     for start in range(0, len(samples), COLUMNS):
         row = samples[start : start + COLUMNS]
         click.echo("  " + "".join(name.ljust(18) for name in row).rstrip())
-    run_dir = shlex.quote(facts["run_dir"])
     click.echo(f"\nrun      {facts['run_dir']}")
     click.echo(f"weights  sha256 {facts['weights_sha256']}")
-    click.echo(f"more     gradflock sample --run-dir {run_dir} -n 10")
+    click.echo(f"more     {_command('sample -n 10', directory)}")
+
+
+def _command(words: str, directory: RunDirectory) -> str:
+    """Give a command on this run as one can type it here."""
+    program = sys.argv[0]
+    if program == shutil.which("gradflock"):
+        program = "gradflock"
+    elif program.endswith(".py"):
+        program = f"{sys.executable} -m cli"
+    return f"{program} {words} --run-dir {shlex.quote(str(directory.path))}"

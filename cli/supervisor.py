@@ -2,9 +2,9 @@
 
 import os
 import select
-import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class LocalRun:
 
     directory: RunDirectory
     workers: int
+    steps: int
     flags: Mapping[str, Any]  # of the coordinator, by name; None where nothing was said
     sampler_bind: str
     sampler_flags: list[str]
@@ -61,7 +62,8 @@ class Supervisor:
         self._stop = stop
         self._flock: Flock | None = None
         self._unread = b""
-        self._errors: list[str] = []
+        self._last_words = ""
+        self._is_last_step_seen = False
 
     def run(self) -> None:
         """Return when the coordinator has finished, or has saved because it was asked to.
@@ -69,46 +71,60 @@ class Supervisor:
         Raises:
             RoleFailed: a role failed for good.
         """
-        local = self._local
-        local.address_file.unlink(missing_ok=True)
-        coordinator = Role("coordinator", local.coordinator_arguments(), None)
+        self._local.address_file.unlink(missing_ok=True)
+        coordinator = Role("coordinator", self._local.coordinator_arguments(), None)
         os.set_blocking(coordinator.stderr_fd, False)
         try:
             self._follow(coordinator)
         finally:
-            coordinator.terminate()
-            deadline_s = time.monotonic() + LEAVE_S
-            while coordinator.exit_code is None and time.monotonic() < deadline_s:
-                self._show(coordinator)
-                if self._stop.is_urgent:
-                    deadline_s = 0.0
-            coordinator.wait_or_kill(deadline_s)
-            while self._show(coordinator):
-                pass
-            if self._flock is not None:
-                self._flock.stop()
-        if self._stop() and coordinator.exit_code == -signal.SIGTERM:
-            return  # it had not come to the point where it listens to us; nothing was begun
-        if coordinator.exit_code not in (errors.DONE, errors.INTERRUPTED):
-            raise RoleFailed(self._errors[-1] if self._errors else coordinator.ending())
+            self._end(coordinator)
+        has_left_well = coordinator.exit_code in (errors.DONE, errors.INTERRUPTED)
+        # A signal that comes before it listens, or a second one, ends it in its own way.
+        is_by_signal = self._stop() and (coordinator.exit_code or 0) < 0
+        if not has_left_well and not is_by_signal:
+            run_dir = self._local.directory.path
+            raise RoleFailed(
+                self._last_words
+                or f"expected the coordinator to finish, got none:"
+                f" {coordinator.ending()} — {run_dir};"
+                f" go on with gradflock train --resume --run-dir {run_dir}"
+            )
 
     def _follow(self, coordinator: Role) -> None:
         start_by_s = time.monotonic() + START_S
         while coordinator.exit_code is None and not self._stop():
             self._show(coordinator)
             if self._flock is not None:
-                self._flock.replace_dead(self._view.say)
+                if not self._is_last_step_seen:
+                    self._flock.replace_dead(self._view.say)
             elif self._local.address_file.exists():
                 workers = [f"worker {i}" for i in range(1, self._local.workers + 1)]
                 self._flock = Flock(self._start, workers, SAMPLER)
             elif time.monotonic() > start_by_s:
-                raise RoleFailed(f"expected the coordinator to start within {START_S:g} s")
+                raise RoleFailed(
+                    f"expected the coordinator to start within {START_S:g} s, got nothing"
+                    f" — {self._local.directory.path}; see logs/coordinator.log there"
+                )
+
+    def _end(self, coordinator: Role) -> None:
+        coordinator.terminate()
+        deadline_s = time.monotonic() + LEAVE_S
+        while coordinator.exit_code is None and time.monotonic() < deadline_s:
+            self._show(coordinator)
+            if self._stop.is_urgent:
+                break
+        coordinator.wait_or_kill(deadline_s, lambda: self._stop.is_urgent)
+        while self._show(coordinator):
+            pass
+        if self._flock is not None:
+            self._flock.stop(lambda: self._stop.is_urgent)
 
     def _start(self, name: str) -> Role:
         local = self._local
         if name == SAMPLER:
             arguments = ["serve", f"--run-dir={local.directory.path}"]
             arguments += [f"--bind={local.sampler_bind}", *local.sampler_flags]
+            arguments += [f"--address-file={local.directory.path / 'sampler.address'}"]
         else:
             address = local.address_file.read_text().strip()
             arguments = ["worker", f"--connect={address}", f"--name={name.replace(' ', '-')}"]
@@ -127,11 +143,16 @@ class Supervisor:
             return False
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            fact = read_fact(line.decode(errors="replace"))
-            if isinstance(fact, str):
-                self._errors.append(fact.removeprefix("gradflock: "))
-                continue
-            if isinstance(fact, StepCommitted) and self._flock is not None:
-                self._flock.note_progress()
-            self._view.observe(fact)
+            self._tell(line.decode(errors="replace"))
         return bool(data)
+
+    def _tell(self, line: str) -> None:
+        fact = read_fact(line)
+        if isinstance(fact, str):
+            self._last_words = fact.removeprefix("gradflock: ")
+            with suppress(OSError), self._local.log("coordinator").open("a") as log:
+                log.write(fact + "\n")
+            return
+        if isinstance(fact, StepCommitted):
+            self._is_last_step_seen = fact.step >= self._local.steps
+        self._view.observe(fact)

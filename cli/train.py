@@ -58,7 +58,7 @@ def train(
     if not is_temperature(temperature):
         raise UsageError(f"expected {TEMPERATURE_RANGE}, got {temperature:g} — --temperature")
     if run_dir is None and resume != RESUME_NEVER:
-        raise UsageError("expected --run-dir with --resume: which run should go on?")
+        raise UsageError("expected --run-dir with --resume, got none — train; name the run")
     check_security(check_address(sampler_bind), insecure, say)
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
@@ -66,12 +66,21 @@ def train(
         pass  # a busy port is known before anything has begun
     with directory.lock():
         (directory.path / "logs").mkdir(exist_ok=True)
-    said = {**flags, "preset": preset, "resume": resume, "checkpoint_every": checkpoint_every}
+    # The coordinator is to train on what was found here, even if the network changes its mind.
+    said: dict[str, Any] = {**flags, "data": plan.dataset.name, "preset": preset}
+    said |= {"resume": resume, "checkpoint_every": checkpoint_every}
     sampler_flags = ["--insecure"] if insecure else []
-    local = LocalRun(directory, num_workers, said, sampler_bind, sampler_flags)
-    view = choose_view("text", plan.run.train.steps)
+    steps = plan.run.train.steps
+    local = LocalRun(directory, num_workers, steps, said, sampler_bind, sampler_flags)
+    say(
+        f"{len(plan.run.documents):,} documents ({plan.dataset.name}),"
+        f" {plan.run.model.num_params:,} parameters, {num_workers} workers,"
+        f" run in {directory.path}, sampler at {sampler_bind}"
+    )
+    view = choose_view("text", steps)
     try:
-        Supervisor(local, view, stop).run()
+        with stop:
+            Supervisor(local, view, stop).run()
     finally:
         view.close()
     if stop() and not directory.steps():
@@ -85,7 +94,7 @@ def train(
 def _count_workers(workers: str) -> int:
     if workers == "auto":
         return min(_count_cores(), WORKERS_MAX)
-    if not workers.isdigit() or not 1 <= int(workers) <= WORKERS_MAX:
+    if not workers.isdecimal() or not 1 <= int(workers) <= WORKERS_MAX:
         raise UsageError(
             f"expected auto or 1 to {WORKERS_MAX} workers, got {workers!r} — --workers"
         )

@@ -7,6 +7,7 @@ them back.
 import json
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Protocol, TextIO, get_args
 
@@ -35,8 +36,9 @@ _FACTS = {kind.__name__: kind for kind in get_args(Fact)}
 
 
 def say(text: str) -> None:
-    """Put a line on standard error, where results do not go."""
-    click.echo(text, err=True)
+    """Put a line on standard error, where results do not go; nobody need be reading."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 class View(Protocol):
@@ -74,11 +76,9 @@ class JsonView:
         pass
 
     def _write(self, values: dict[str, object]) -> None:
-        try:
+        with suppress(OSError):  # nobody reads any more; the run goes on without an audience
             self._stream.write(json.dumps(values) + "\n")
             self._stream.flush()
-        except OSError:
-            pass  # nobody reads any more; the run goes on without an audience
 
 
 def read_fact(line: str) -> Fact | str:

@@ -1,5 +1,6 @@
 """`gradflock worker`: compute gradients for whichever coordinator answers."""
 
+import math
 import os
 import re
 import secrets
@@ -13,7 +14,7 @@ from cli.options import check_security, insecure_option, option, parent_option
 from cli.stopping import StopFlag
 from cli.version import versions
 from cli.view import say
-from wire.address import check_address
+from wire.address import check_target
 from worker.service import WorkerService
 from worker.state import Identity
 
@@ -21,7 +22,12 @@ from worker.state import Identity
 @click.command()
 @option("--connect", metavar="ADDRESS", required=True, help="The coordinator's tcp://host:port.")
 @option("--name", help="What the coordinator calls it; the host's name by default.")
-@option("--max-idle", type=float, metavar="SECONDS", help="Leave after so long without work.")
+@option(
+    "--max-idle",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Leave after so long without a coordinator; by default, never.",
+)
 @insecure_option
 @parent_option
 def worker(
@@ -29,8 +35,10 @@ def worker(
 ) -> int:
     """Join a run and compute gradients until it is done."""
     stop = StopFlag(parent)
-    check_security(check_address(connect), insecure, say)
+    check_security(check_target(connect), insecure, say)
     host = socket.gethostname()
+    if max_idle is not None and math.isnan(max_idle):
+        raise UsageError("expected a number of seconds, got nan — --max-idle")
     if name is not None and not re.fullmatch(r"[\w.-]{1,64}", name, re.ASCII):
         raise UsageError(
             f"expected a name of 1 to 64 letters, digits, - . _, got {name!r} — --name"
@@ -41,7 +49,8 @@ def worker(
         pid=os.getpid(),
         versions=versions(),
     )
-    outcome = WorkerService(identity, connect, max_idle, say).serve(stop)
+    with stop:
+        outcome = WorkerService(identity, connect, max_idle, say).serve(stop)
     if outcome.failure is not None:
         click.secho(f"gradflock: {outcome.failure}", fg="red", err=True)
         return errors.REFUSED if outcome.is_permanent else errors.FAILURE

@@ -18,7 +18,7 @@ import math
 import os
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,8 @@ class RunDirectory:
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
+            _sync_directory(self.path)
+            _sync_directory(self.path.parent)
             descriptor = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise RunDirectoryError(
@@ -114,17 +116,32 @@ class RunDirectory:
                 ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            for leftover in self.checkpoints.glob(".*.tmp"):
-                leftover.unlink()
+            self._remove_leftovers()
             yield
         finally:
             os.close(descriptor)
 
     def next_generation(self) -> int:
-        """Count one more coordinator start, durably, and give the count."""
+        """Count one more coordinator start, durably, and give the count.
+
+        Raises:
+            RunDirectoryError: the file holds something else.
+            CheckpointUnwritable: the disk refuses.
+        """
         path = self.path / "GENERATION"
-        generation = 1 + (int(path.read_text()) if path.exists() else 0)
-        _write_durably(path, str(generation).encode())
+        count = path.read_text() if path.exists() else "0"
+        if not count.isdecimal():
+            raise RunDirectoryError(
+                f"expected the number of this run's starts, got {count[:20]!r} — {path};"
+                " write a number above every one it had"
+            )
+        generation = 1 + int(count)
+        try:
+            _write_durably(path, str(generation).encode())
+        except OSError as error:
+            raise CheckpointUnwritable(
+                f"expected to count this start, got {error.strerror} — {path}; make room"
+            ) from None
         return generation
 
     def steps(self) -> list[int]:
@@ -188,12 +205,23 @@ class RunDirectory:
         try:
             _write_durably(data_path, data)
             _write_durably(record_path, canonical_json(record).encode())
-            self._prune()
         except OSError as error:
+            with suppress(OSError):  # data without a record is nobody's
+                data_path.unlink(missing_ok=True)
             raise CheckpointUnwritable(
                 f"expected to save step {checkpoint.step}, got {error.strerror or error}"
                 f" — {data_path}"
             ) from None
+        with suppress(OSError):  # the step is durable; what stays too long goes with the next one
+            self._prune()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a save that did not end has left: temporary files, data without a record."""
+        steps = self.steps()
+        for path in self.checkpoints.iterdir():
+            is_data = path.suffix == DATA and path.name[5:13].isdigit()
+            if path.suffix == ".tmp" or (is_data and int(path.name[5:13]) not in steps):
+                path.unlink()
 
     def _paths(self, step: int) -> tuple[Path, Path]:
         stem = self.checkpoints / f"step-{step:08d}"
@@ -221,11 +249,15 @@ def _write_durably(path: Path, data: bytes) -> None:
     finally:
         os.close(descriptor)
     os.rename(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY)
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(directory)
+        os.fsync(descriptor)
     finally:
-        os.close(directory)
+        os.close(descriptor)
 
 
 def _serialise(checkpoint: Checkpoint) -> bytes:

@@ -10,7 +10,7 @@ Peer: TypeAlias = bytes  # the routing id that the transport gave a connection
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run directory is ours; nothing is bound yet."""
+    """The run directory is ours, and the address is bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,7 @@ class Board:
         self._waiting = deque(branches)
         self._leases: dict[int, Lease] = {}
         self._sums: dict[Branch, BranchSum] = {}
-
-    @property
-    def is_untouched(self) -> bool:
-        return not self._leases and not self._sums
+        self.is_untouched = True  # nothing has been leased or summed yet
 
     @property
     def is_complete(self) -> bool:
@@ -65,6 +62,7 @@ class Board:
         if branch is None:
             return None
         self._waiting.remove(branch)
+        self.is_untouched = False
         self._leases[lease_id] = Lease(lease_id, branch, peer)
         return self._leases[lease_id]
 
@@ -90,6 +88,7 @@ class Board:
         assert branch in self._branches
         assert branch not in self._sums
         self._sums[branch] = branch_sum
+        self.is_untouched = False
         if branch in self._waiting:
             self._waiting.remove(branch)
         return [lease for lease in self._leases.values() if lease.branch == branch]

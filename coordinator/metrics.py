@@ -22,9 +22,12 @@ class Metrics:
         """Open the file and forget every line after `step`: those steps are computed again."""
         kept: list[str] = []
         if path.exists():
-            for line in path.read_text().splitlines(keepends=True):
-                if not _is_line_of(line, len(kept) + 1) or len(kept) == step:
+            last = 0
+            for line in path.read_text(errors="replace").splitlines(keepends=True):
+                current = _step_of(line)
+                if not last < current <= step:
                     break
+                last = current
                 kept.append(line)
         self._file = path.open("ab", buffering=0)
         self._file.truncate(len("".join(kept).encode()))
@@ -61,8 +64,10 @@ class Metrics:
         self._file.close()
 
 
-def _is_line_of(line: str, step: int) -> bool:
+def _step_of(line: str) -> int:
+    """Give the step of a whole line, 0 for any other."""
     try:
-        return line.endswith("\n") and bool(json.loads(line)["step"] == step)
+        step = json.loads(line)["step"] if line.endswith("\n") else 0
     except (ValueError, KeyError, TypeError):
-        return False
+        return 0
+    return step if type(step) is int else 0

@@ -13,13 +13,13 @@ class Saves:
 
     def __init__(self, every: CheckpointEvery, durable_step: int) -> None:
         self._every = every
-        self._asked_s = 0.0
+        self._ended_s = 0.0  # of the last save, so that a slow disk is left some time
         self.durable_step = durable_step
         self.pending_step: int | None = None
 
     def start(self, now: float) -> None:
         """Count the time to the next save from now."""
-        self._asked_s = now
+        self._ended_s = now
 
     def is_due(self, step: int, now: float) -> bool:
         """Say whether a step that was just committed should be saved."""
@@ -27,18 +27,17 @@ class Saves:
             return False
         if self._every.steps is not None:
             return step % self._every.steps == 0
-        return now - self._asked_s >= self._every.seconds
+        return now - self._ended_s >= self._every.seconds
 
-    def begin(self, step: int, now: float) -> None:
+    def begin(self, step: int) -> None:
         assert self.pending_step is None, "two saves at once"
         self.pending_step = step
-        self._asked_s = now
 
-    def succeed(self, step: int) -> None:
-        assert step == self.pending_step
-        self.pending_step = None
+    def succeed(self, step: int, now: float) -> None:
+        self.fail(step, now)
         self.durable_step = step
 
-    def fail(self, step: int) -> None:
+    def fail(self, step: int, now: float) -> None:
         assert step == self.pending_step
         self.pending_step = None
+        self._ended_s = now

@@ -30,7 +30,7 @@ MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Deployment:
     """What one coordinator process is to do.
 
     Attributes:
@@ -48,33 +48,33 @@ class Job:
 class CoordinatorService:
     """One coordinator process; the caller holds the run directory's lock."""
 
-    def __init__(self, job: Job, observe: Callable[[Fact], None]) -> None:
+    def __init__(self, deployment: Deployment, observe: Callable[[Fact], None]) -> None:
         """Make the machine; nothing is bound yet.
 
         Args:
             observe: told every fact, in order.
         """
-        self._job = job
+        self._deployment = deployment
         self._observe = observe
         self._failure: str | None = None
         self._is_finished = False
-        resumed = job.resumed
+        resumed = deployment.resumed
         if resumed is None:
             self._run_id = secrets.token_hex(16)
-            params, moments = job.run.params, Moments.zeros(job.run.model.num_params)
-            training = Training(job.run, 0, params, moments, None)
+            params, moments = deployment.run.params, Moments.zeros(deployment.run.model.num_params)
+            training = Training(deployment.run, 0, params, moments, None)
         else:
             self._run_id = resumed.run
             training = Training(
-                job.run, resumed.step, resumed.params, resumed.moments, resumed.loss
+                deployment.run, resumed.step, resumed.params, resumed.moments, resumed.loss
             )
-        self._metrics = Metrics(job.directory.metrics, training.step)
+        self._metrics = Metrics(deployment.directory.metrics, training.step)
         self._state = CoordinatorState(
             training=training,
-            work=job.run.work,
-            settings=job.settings,
+            work=deployment.run.work,
+            settings=deployment.settings,
             run=self._run_id,
-            gen=job.directory.next_generation(),
+            gen=deployment.directory.next_generation(),
             durable_step=-1 if resumed is None else resumed.step,
             rng=random.Random(secrets.randbits(64)),
         )
@@ -92,13 +92,15 @@ class CoordinatorService:
         Raises:
             AddressInUse, TransportError: the address cannot be bound.
         """
-        with self._metrics, Listener(self._job.bind) as listener:
+        with self._metrics, Listener(self._deployment.bind) as listener:
             self._handle(listener, events.Started())
             on_bound(listener.address)
             while not self._is_finished:
                 listener.wait(WAIT_S)
                 for peer in listener.departed():
                     self._handle(listener, events.Departed(peer))
+                for _ in range(listener.strangers()):
+                    self._handle(listener, events.Garbled(b"", "a connection said nothing"))
                 self._drain(listener)
                 self._handle(listener, events.Ticked())
                 if is_stopping():
@@ -136,26 +138,28 @@ class CoordinatorService:
         return []
 
     def _save(self, save: Save) -> events.Event:
-        job = self._job
+        deployment = self._deployment
         checkpoint = Checkpoint(
             run=self._run_id,
             step=save.step,
             loss=save.loss,
-            model=job.run.model,
-            train=job.run.train,
-            dataset=job.dataset,
-            characters=job.run.tokenizer.characters,
-            rng_state=job.run.rng_state,
+            model=deployment.run.model,
+            train=deployment.run.train,
+            dataset=deployment.dataset,
+            characters=deployment.run.tokenizer.characters,
+            rng_state=deployment.run.rng_state,
             params=save.params,
             moments=save.moments,
         )
         try:
             self._metrics.sync()  # a durable step has its line
-            job.directory.save(checkpoint)
+            deployment.directory.save(checkpoint)
         except CheckpointUnwritable as error:
             return events.SaveFailed(save.step, str(error))
         except OSError as error:
-            reason = f"expected room for metrics, got {error.strerror} — {job.directory.metrics}"
+            reason = (
+                f"expected room for metrics, got {error.strerror} — {deployment.directory.metrics}"
+            )
             return events.SaveFailed(save.step, reason)
         return events.Saved(save.step)
 

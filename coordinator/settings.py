@@ -11,7 +11,7 @@ class CheckpointEvery:
     seconds: float = 5.0
 
     def __str__(self) -> str:
-        return f"{self.seconds:g}s" if self.steps is None else str(self.steps)
+        return f"{self.seconds}s" if self.steps is None else str(self.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from enum import Enum, auto
 from coordinator import events, facts
 from coordinator.effects import Effect, Finish, Save, Send, Tell
 from coordinator.members import Member, Members
+from coordinator.outbox import Outbox
 from coordinator.saves import Saves
 from coordinator.settings import Settings
 from coordinator.training import Training
@@ -28,8 +29,9 @@ from wire.messages import (
     CONFIG,
     DONE,
     DUPLICATE,
+    GRADIENT,
+    MISMATCH,
     NONFINITE,
-    PROTOCOL_VERSION,
     STALE,
     STOPPING,
     VERSION,
@@ -70,8 +72,7 @@ class CoordinatorState:
         self._training = training
         self._work = work
         self._settings = settings
-        self._run = run
-        self._gen = gen
+        self._out = Outbox(run, gen)
         self._rng = rng
         self._members = Members()
         self._phase = Phase.TRAINING
@@ -93,8 +94,8 @@ class CoordinatorState:
                 return self._on_tick(now)
             case events.Departed(peer):
                 return self._on_departed(peer, "its connection ended", now)
-            case events.Garbled(_, reason):
-                return self._drop(reason)
+            case events.Garbled(peer, reason):
+                return self._drop(reason) + self._start_over(peer, now)
             case events.StrangerArrived(peer, text):
                 return self._refuse(peer, "a stranger", VERSION, text)
             case events.Started():
@@ -122,7 +123,7 @@ class CoordinatorState:
         effects: list[Effect] = []
         self._saves.start(now)
         if self._saves.durable_step < self._training.step:
-            effects += self._save(now)
+            effects += self._save()
         if self._training.is_finished:
             effects += self._leave(DONE, None, now)
         return effects
@@ -148,7 +149,7 @@ class CoordinatorState:
         if training.is_finished:
             return effects + self._leave(DONE, None, now)
         if self._saves.is_due(training.step, now):
-            effects += self._save(now)
+            effects += self._save()
         return effects
 
     def _diverge(self, what: str, now: float) -> list[Effect]:
@@ -170,24 +171,25 @@ class CoordinatorState:
         if self._phase is not Phase.LEAVING or self._saves.pending_step is not None:
             return []
         if self._saves.durable_step < self._training.step and self._failure is None:
-            return self._save(now)
+            return self._save()
         self._phase = Phase.LEFT
-        effects: list[Effect] = [Send(member.peer, self._bye(member)) for member in self._members]
-        return [*effects, Finish(self._failure)]
+        durable_step = self._saves.durable_step
+        byes = [self._out.bye(m, self._leave_reason, durable_step) for m in self._members]
+        return [*byes, Finish(self._failure)]
 
     # ---- saving -----------------------------------------------------------------------------
 
-    def _save(self, now: float) -> list[Effect]:
+    def _save(self) -> list[Effect]:
         training = self._training
-        self._saves.begin(training.step, now)
+        self._saves.begin(training.step)
         return [Save(training.step, training.params, training.moments, training.loss)]
 
     def _on_saved(self, step: int, now: float) -> list[Effect]:
-        self._saves.succeed(step)
+        self._saves.succeed(step, now)
         return [Tell(facts.CheckpointDurable(step)), *self._leave_if_saved(now)]
 
     def _on_save_failed(self, step: int, reason: str, now: float) -> list[Effect]:
-        self._saves.fail(step)
+        self._saves.fail(step, now)
         if self._phase is Phase.LEAVING and self._failure is None:
             durable = self._saves.durable_step
             newest = f"step {durable} is" if durable >= 0 else "no step is"
@@ -201,11 +203,12 @@ class CoordinatorState:
             return []
         if isinstance(message, messages.Hello):
             return self._on_hello(peer, message, now)
-        if not isinstance(message, messages.FromWorker):
+        if not isinstance(message, messages.FromMember):
             return self._drop(f"{type(message).__name__} is not for a coordinator")
         member = self._members.of_session(peer, message.sid)
-        if member is None or (message.run, message.gen) != (self._run, self._gen):
-            return [Send(peer, messages.Who(self._run, self._gen, message.sid))]
+        if member is None or not self._out.is_ours(message):
+            late = self._count_late(message, now) if self._out.is_ours(message) else []
+            return [self._out.who(peer, message.sid), *late]
         member.last_heard_s = now
         match message:
             case messages.Ready():
@@ -213,7 +216,7 @@ class CoordinatorState:
             case messages.Grad():
                 return self._on_grad(member, message, now)
             case messages.Ping():
-                return [Send(peer, messages.Pong(self._run, self._gen, member.sid, message.t))]
+                return [self._out.pong(member, message.t)]
             case messages.Bye():
                 return self._lose(member, "it said goodbye", now)
             case messages.Progress() | messages.Pong():
@@ -221,27 +224,17 @@ class CoordinatorState:
 
     def _on_hello(self, peer: events.Peer, hello: messages.Hello, now: float) -> list[Effect]:
         effects = self._on_departed(peer, "it began anew", now)
-        sid = self._rng.getrandbits(62)
-        self._members.add(
-            Member(
-                peer=peer,
-                sid=sid,
-                name=_printable(hello.name),
-                host=_printable(hello.host),
-                pid=hello.pid,
-                last_heard_s=now,
-                pinged_s=now,
-            )
+        member = Member(
+            peer=peer,
+            sid=self._rng.getrandbits(62),
+            name=_printable(hello.name),
+            host=_printable(hello.host),
+            pid=hello.pid,
+            last_heard_s=now,
+            pinged_s=now,
         )
-        welcome = messages.Welcome(
-            v=PROTOCOL_VERSION,
-            run=self._run,
-            gen=self._gen,
-            sid=sid,
-            config=self._work.to_json(),
-            heartbeat_s=self._settings.heartbeat_s,
-        )
-        return [*effects, Send(peer, welcome)]
+        self._members.add(member)
+        return [*effects, self._out.welcome(member, self._work, self._settings.heartbeat_s)]
 
     def _on_ready(self, member: Member, ready: messages.Ready, now: float) -> list[Effect]:
         if ready.config_hash != self._work.digest:
@@ -262,27 +255,46 @@ class CoordinatorState:
         return effects + self._grant(now)
 
     def _on_grad(self, member: Member, grad: messages.Grad, now: float) -> list[Effect]:
-        training, branch = self._training, (grad.lo, grad.hi)
+        training = self._training
+        is_held = grad.lease in member.leases
         status = training.judge(grad)
-        if status:
+        if status == MISMATCH:
+            return self._expel(member, grad, now)
+        if not status:
+            document_s = grad.compute_s / training.count_documents((grad.lo, grad.hi))
+            member.document_s = max(member.document_s, document_s)
             self._end_lease(member, grad.lease)
-            if status == NONFINITE and training.note_nonfinite(grad, member.name):
-                return self._diverge(f"branch {branch}", now)
-            return self._not_counted(member, grad, status) + self._grant(now)
-        document_s = grad.compute_s / training.count_documents(branch)
-        member.document_s = max(member.document_s, document_s)
-        held = training.board.count(branch, training.branch_sum(grad))
+            return self._count(grad, now)
         self._end_lease(member, grad.lease)
-        effects = self._cancel([lease.id for lease in held if lease.id != grad.lease])
+        if status == NONFINITE and is_held and training.note_nonfinite(grad, member.name):
+            return self._diverge(f"branch ({grad.lo}, {grad.hi})", now)
+        return self._not_counted(member, grad, status) + self._grant(now)
+
+    def _count(self, grad: messages.Grad, now: float) -> list[Effect]:
+        training, branch = self._training, (grad.lo, grad.hi)
+        leases = training.board.count(branch, training.branch_sum(grad))
+        effects = self._cancel([lease.id for lease in leases])
         if training.board.is_complete:
             effects += self._commit(now)
         return effects + self._grant(now)
 
-    def _not_counted(self, member: Member, grad: messages.Grad, status: str) -> list[Effect]:
-        result = messages.Result(
-            self._run, self._gen, member.sid, grad.step, grad.lo, grad.hi, status
+    def _count_late(self, message: messages.Message, now: float) -> list[Effect]:
+        """Count the answer to a lost lease: the session is gone, the gradient is still right."""
+        if not isinstance(message, messages.Grad) or self._training.judge(message):
+            return []
+        return self._count(message, now)
+
+    def _expel(self, member: Member, grad: messages.Grad, now: float) -> list[Effect]:
+        text = (
+            f"expected {len(self._training.params_bytes)} bytes of gradient for a branch of step"
+            f" {grad.step + 1}, got {len(grad.payload)} for ({grad.lo}, {grad.hi}) of other"
+            f" parameters or another tree — grad of {member.name}; run the same version everywhere"
         )
-        effects: list[Effect] = [Send(member.peer, result)]
+        lost = self._lose(member, "its gradient does not fit", now)
+        return lost + self._refuse(member.peer, member.name, GRADIENT, text)
+
+    def _not_counted(self, member: Member, grad: messages.Grad, status: str) -> list[Effect]:
+        effects: list[Effect] = [self._out.result(member, grad, status)]
         if status not in (STALE, DUPLICATE):  # those two are ordinary after a lost lease
             effects.append(Tell(facts.GradNotCounted(member.name, grad.step + 1, status)))
         return effects
@@ -294,7 +306,7 @@ class CoordinatorState:
         training, effects = self._training, list[Effect]()
         if self._phase is not Phase.TRAINING:
             return effects
-        if training.board.is_untouched:
+        if training.board.is_untouched and self._members.ready:
             training.cut(BRANCHES_PER_WORKER * len(self._members.ready))
         for held in range(LEASES_MAX):
             for member in self._members.ready:
@@ -311,22 +323,7 @@ class CoordinatorState:
             return []
         self._next_lease += 1
         member.leases.append(lease.id)
-        lacks_params = member.params_digest != training.params_digest
-        member.params_digest = training.params_digest
-        task = messages.Task(
-            run=self._run,
-            gen=self._gen,
-            sid=member.sid,
-            step=training.step,
-            lo=lease.branch[0],
-            hi=lease.branch[1],
-            lease=lease.id,
-            params_digest=training.params_digest,
-            num_documents=training.count_documents(lease.branch),
-            has_params=lacks_params,
-            payload=training.payload(lease.branch, lacks_params),
-        )
-        return [Send(member.peer, task)]
+        return [self._out.task(member, lease, training)]
 
     def _end_lease(self, member: Member, lease: int) -> bool:
         """End a lease of this member, if it is one; say whether that freed a branch."""
@@ -344,8 +341,7 @@ class CoordinatorState:
         for member in self._members:
             for lease in [lease for lease in member.leases if lease in leases]:
                 self._end_lease(member, lease)
-                cancel = messages.Cancel(self._run, self._gen, member.sid, lease)
-                effects.append(Send(member.peer, cancel))
+                effects.append(self._out.cancel(member, lease))
         return effects
 
     # ---- members ----------------------------------------------------------------------------
@@ -357,9 +353,7 @@ class CoordinatorState:
                 effects += self._lose(member, "it fell silent", now)
             elif now - member.pinged_s >= self._settings.heartbeat_s:
                 member.pinged_s = now
-                effects.append(
-                    Send(member.peer, messages.Ping(self._run, self._gen, member.sid, now))
-                )
+                effects.append(self._out.ping(member, now))
         return effects
 
     def _on_departed(self, peer: events.Peer, reason: str, now: float) -> list[Effect]:
@@ -374,6 +368,14 @@ class CoordinatorState:
         world_size = len(self._members.ready)
         return [Tell(facts.MemberLost(member.name, reason, freed, world_size)), *self._grant(now)]
 
+    def _start_over(self, peer: events.Peer, now: float) -> list[Effect]:
+        """End a session in which something was lost on the way; its worker says HELLO again."""
+        member = self._members.of_peer(peer)
+        if member is None or self._phase is not Phase.TRAINING:
+            return []
+        who = self._out.who(peer, member.sid)
+        return [*self._lose(member, "a message of its was damaged", now), who]
+
     def _refuse(self, peer: events.Peer, name: str, code: str, text: str) -> list[Effect]:
         return [
             Send(peer, messages.Refuse(code, text, permanent=True)),
@@ -383,11 +385,6 @@ class CoordinatorState:
     def _drop(self, reason: str) -> list[Effect]:
         self._dropped += 1
         return [Tell(facts.MessageDropped(reason, self._dropped))]
-
-    def _bye(self, member: Member) -> messages.Bye:
-        return messages.Bye(
-            self._run, self._gen, member.sid, self._leave_reason, self._saves.durable_step
-        )
 
 
 def _printable(text: str) -> str:

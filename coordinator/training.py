@@ -118,6 +118,8 @@ class Training:
         total = self.board.total(config.shards)
         grad = array("d", (total.grad / config.batch_size).tobytes())
         params, moments = adam_update(config, self.step, self.params, self.moments, grad)
+        if not np.isfinite(total.loss) or not np.isfinite(np.frombuffer(params)).all():
+            raise OverflowError("the update leaves the floats")
         self._set(self.step + 1, params, moments, total.loss / config.batch_size)
 
 

@@ -17,6 +17,7 @@ ACTIVATIONS = ("relu", "relu2")
 SCHEDULES = ("linear", "cosine", "constant")
 
 BATCH_SIZE_MAX = 1_000_000
+BLOCK_SIZE_MAX = 65_534  # a document's number of tokens travels as uint16
 VOCAB_SIZE_MAX = 65_535  # token ids travel as uint16
 TASK_BYTES_MAX = 15 * 1024 * 1024  # parameters and documents of one task; a frame has 16 MiB
 NUM_PARAMS_MAX = TASK_BYTES_MAX // 8
@@ -34,8 +35,9 @@ class ModelConfig:
     activation: str = "relu"
 
     def __post_init__(self) -> None:
-        for name in ("n_layer", "n_embd", "n_head", "block_size"):
+        for name in ("n_layer", "n_embd", "n_head"):
             _check_int(name, getattr(self, name), 1)
+        _check_int("block_size", self.block_size, 1, BLOCK_SIZE_MAX)
         _check_int("vocab_size", self.vocab_size, 3, VOCAB_SIZE_MAX)
         _check_choice("activation", self.activation, ACTIVATIONS)
         if self.n_embd % self.n_head:

@@ -4,21 +4,30 @@ import random
 from pathlib import Path
 
 from coordinator.checkpoint import Checkpoint, RunDirectory
+from engine.errors import EngineError
 from engine.params import as_matrices, layout_of
 from engine.sample import sample_tokens
+from engine.scalar import OUT_OF_FLOATS
 from engine.tokenizer import Tokenizer
+from wire.sampling import SampleRequest
+
+
+class ModelDiverged(EngineError):
+    """Raised when a model's numbers are too large to draw from."""
 
 
 class ServedModel:
     """One checkpoint, ready to be sampled.
 
     Attributes:
+        run: id of the run.
         step: updates applied to its parameters.
         sha256: weights_sha256 of its parameters.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config = checkpoint.model
+        self.run = checkpoint.run
         self.step = checkpoint.step
         self.sha256 = checkpoint.weights_sha256
         self.tokenizer = Tokenizer(checkpoint.characters)
@@ -46,11 +55,30 @@ class ServedModel:
         rng.setstate(self._rng_state)
         return rng
 
+    def rng_for(self, request: SampleRequest, fresh_seed: int) -> tuple[random.Random, int | None]:
+        """Give the generator that a request asks for, and its seed if it has one."""
+        if request.rng == "microgpt":
+            return self.microgpt_rng(), None
+        seed = fresh_seed if request.seed is None else request.seed
+        return random.Random(seed), seed
+
     def draw(
         self, rng: random.Random, temperature: float, prompt: list[int], max_tokens: int | None
     ) -> str:
-        """Draw one document, prompt included."""
-        tokens = sample_tokens(self.config, self._matrices, rng, temperature, prompt, max_tokens)
+        """Draw one document, prompt included.
+
+        Raises:
+            ModelDiverged: the parameters are so large that there are no probabilities.
+        """
+        try:
+            tokens = sample_tokens(
+                self.config, self._matrices, rng, temperature, prompt, max_tokens
+            )
+        except OUT_OF_FLOATS:
+            raise ModelDiverged(
+                f"expected probabilities, got numbers that are not finite — step {self.step};"
+                " training has diverged: lower --learning-rate"
+            ) from None
         return self.tokenizer.decode(tokens)
 
 
@@ -59,7 +87,7 @@ class Follower:
 
     def __init__(self, path: Path) -> None:
         self._directory = RunDirectory(path)
-        self._newest_seen: list[int] = []
+        self._steps_seen: list[int] = []
         self.model: ServedModel | None = None
 
     def refresh(self) -> list[str]:
@@ -69,10 +97,14 @@ class Follower:
             What was wrong with those that could not be loaded.
         """
         steps = self._directory.steps()
-        if steps == self._newest_seen:
+        if steps == self._steps_seen:
             return []
-        self._newest_seen = steps
         checkpoint, complaints = self._directory.newest()
-        if checkpoint is not None:
+        self._steps_seen = steps
+        if checkpoint is not None and not self._serves_newer(checkpoint):
             self.model = ServedModel(checkpoint)
         return complaints
+
+    def _serves_newer(self, checkpoint: Checkpoint) -> bool:
+        model = self.model
+        return model is not None and model.run == checkpoint.run and model.step >= checkpoint.step

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.errors import EngineError
-from sampler.model import Follower, ServedModel
+from sampler.model import Follower, ModelDiverged, ServedModel
 from wire.errors import MalformedFrame
 from wire.sampling import (
     BAD_REQUEST,
     BUSY,
+    DIVERGED,
     NO_CHECKPOINT,
     SampleReply,
     SampleRequest,
@@ -28,14 +29,15 @@ from wire.transport import Listener
 
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
 REFRESH_S = 0.5  # how often it looks for a newer checkpoint
-JOBS_MAX = 64  # requests under way; one more is told to come back
+OPEN_REQUESTS_MAX = 64  # requests under way; one more is told to come back
 MESSAGES_PER_TURN = 100  # so that a flood cannot keep the work from being done
 FRAME_BYTES_MAX = 64 * 1024  # far above a request
+REFUSED_SHOWN = 10  # refused requests that get a line each; then only each power of ten
 ENVELOPE_FRAMES_MAX = 4  # routing frames that a client or a proxy may put before the request
 
 
 @dataclass(slots=True)
-class Job:
+class OpenRequest:
     """One request under way; all of its samples are drawn from one checkpoint."""
 
     peer: bytes
@@ -60,7 +62,8 @@ class SamplerService:
         self._follower = Follower(run_dir)
         self._bind = bind
         self._observe = observe
-        self._jobs: deque[Job] = deque()
+        self._open: deque[OpenRequest] = deque()
+        self._refused = 0
         self._refreshed_s = float("-inf")
 
     def serve(self, is_stopping: Callable[[], bool], on_bound: Callable[[str], None]) -> None:
@@ -72,12 +75,14 @@ class SamplerService:
         with Listener(self._bind, FRAME_BYTES_MAX) as listener:
             on_bound(listener.address)
             while not is_stopping():
-                listener.wait(0.0 if self._jobs else WAIT_S)
+                listener.wait(0.0 if self._open else WAIT_S)
                 self._forget(listener.departed())
+                for _ in range(listener.strangers()):
+                    self._refuse("a connection said nothing")
                 self._refresh()
                 self._drain(listener)
-                if self._jobs:
-                    self._advance(listener, self._jobs.popleft())
+                if self._open:
+                    self._advance(listener, self._open.popleft())
 
     def _drain(self, listener: Listener) -> None:
         for _ in range(MESSAGES_PER_TURN):
@@ -87,7 +92,7 @@ class SamplerService:
             self._accept(listener, *received)
 
     def _forget(self, departed: list[bytes]) -> None:
-        self._jobs = deque(job for job in self._jobs if job.peer not in departed)
+        self._open = deque(opened for opened in self._open if opened.peer not in departed)
 
     def _refresh(self) -> None:
         now = time.monotonic()
@@ -103,18 +108,20 @@ class SamplerService:
 
     def _accept(self, listener: Listener, peer: bytes, frames: list[bytes]) -> None:
         if not 1 <= len(frames) <= ENVELOPE_FRAMES_MAX:
-            return  # no client of ours, and no envelope to answer in
+            self._refuse(f"expected at most {ENVELOPE_FRAMES_MAX} frames, got {len(frames)}")
+            return  # there is no envelope to answer in
         *envelope, body = frames
         result = self._begin(peer, envelope, body)
-        if isinstance(result, Job):
-            self._jobs.append(result)
+        if isinstance(result, OpenRequest):
+            self._open.append(result)
         else:
+            self._refuse(result.text)
             listener.send(peer, [*envelope, encode_reply(result)])
 
-    def _begin(self, peer: bytes, envelope: list[bytes], body: bytes) -> Job | SampleReply:
-        if len(self._jobs) >= JOBS_MAX:
+    def _begin(self, peer: bytes, envelope: list[bytes], body: bytes) -> OpenRequest | SampleReply:
+        if len(self._open) >= OPEN_REQUESTS_MAX:
             return SampleReply(
-                code=BUSY, text=f"expected at most {JOBS_MAX} requests at once; try again"
+                code=BUSY, text=f"expected at most {OPEN_REQUESTS_MAX} requests at once; try again"
             )
         try:
             request = decode_request(body)
@@ -126,16 +133,25 @@ class SamplerService:
             prompt = model.check_prompt(request.prompt)
         except (MalformedFrame, EngineError, ValueError) as error:
             return SampleReply(code=BAD_REQUEST, text=str(error))
-        if request.rng == "microgpt":
-            return Job(peer, envelope, request, model, prompt, None, model.microgpt_rng())
-        seed = secrets.randbits(32) if request.seed is None else request.seed
-        return Job(peer, envelope, request, model, prompt, seed, random.Random(seed))
+        rng, seed = model.rng_for(request, secrets.randbits(32))
+        return OpenRequest(peer, envelope, request, model, prompt, seed, rng)
 
-    def _advance(self, listener: Listener, job: Job) -> None:
-        request, model = job.request, job.model
-        job.samples.append(model.draw(job.rng, request.temperature, job.prompt, request.max_tokens))
-        if len(job.samples) < request.n:
-            self._jobs.append(job)
-            return
-        reply = SampleReply(tuple(job.samples), model.step, model.sha256, job.seed)
-        listener.send(job.peer, [*job.envelope, encode_reply(reply)])
+    def _advance(self, listener: Listener, opened: OpenRequest) -> None:
+        """Draw one more document, and answer if it was the last."""
+        request, model = opened.request, opened.model
+        try:
+            name = model.draw(opened.rng, request.temperature, opened.prompt, request.max_tokens)
+        except ModelDiverged as error:
+            reply = SampleReply(code=DIVERGED, text=str(error))
+        else:
+            opened.samples.append(name)
+            if len(opened.samples) < request.n:
+                self._open.append(opened)
+                return
+            reply = SampleReply(tuple(opened.samples), model.step, model.sha256, opened.seed)
+        listener.send(opened.peer, [*opened.envelope, encode_reply(reply)])
+
+    def _refuse(self, reason: str) -> None:
+        self._refused += 1
+        if self._refused <= REFUSED_SHOWN or str(self._refused).strip("0") == "1":
+            self._observe(f"refused request {self._refused}: {reason}")

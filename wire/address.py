@@ -23,6 +23,22 @@ def check_address(address: str) -> str:
     return address
 
 
+def check_target(address: str) -> str:
+    """Give the address back if it is one to connect to.
+
+    Raises:
+        TransportError: it is not: it has another form, or leaves the host or port open.
+    """
+    check_address(address)
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    if host == "*" or port == "*" or int(port) == 0:
+        raise TransportError(
+            f"expected a host and a port to connect to, got {address!r}"
+            " — command line; give both, like tcp://127.0.0.1:5555"
+        )
+    return address
+
+
 def is_loopback(address: str) -> bool:
     """Say whether only this machine can reach the address."""
     match = _TCP.fullmatch(address)

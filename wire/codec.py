@@ -121,8 +121,11 @@ def _check(kind: type[Any], values: dict[str, Any]) -> None:
                 f"expected {value_type.__name__} for {kind.__name__}.{name},"
                 f" got {type(value).__name__}"
             )
-        if value_type is int and not -1 <= value <= INT_MAX:
-            raise MalformedFrame(f"expected {kind.__name__}.{name} from -1 to 2^63, got another")
+        low = -1 if name == "durable_step" else 0
+        if value_type is int and not low <= value <= INT_MAX:
+            raise MalformedFrame(
+                f"expected {kind.__name__}.{name} from {low} to 2^63 - 1, got another"
+            )
         # A loss may be NaN: that is how a worker says that training diverged.
         if value_type is float and name != "loss_sum" and not math.isfinite(value):
             raise MalformedFrame(f"expected a finite {kind.__name__}.{name}, got {value}")

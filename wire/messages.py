@@ -13,7 +13,7 @@ from typing import TypeAlias
 PROTOCOL_VERSION = 1
 
 # Why a worker is refused.
-VERSION, CONFIG = "VERSION", "CONFIG"
+VERSION, CONFIG, GRADIENT = "VERSION", "CONFIG", "GRADIENT"
 
 # Why a gradient was not counted.
 DUPLICATE, STALE, MISMATCH, NONFINITE = "DUPLICATE", "STALE", "MISMATCH", "NONFINITE"
@@ -190,5 +190,6 @@ Message: TypeAlias = (
     | Who
     | Bye
 )
-FromWorker: TypeAlias = Hello | Ready | Progress | Grad | Ping | Pong | Bye
+FromMember: TypeAlias = Ready | Progress | Grad | Ping | Pong | Bye
+FromWorker: TypeAlias = Hello | FromMember
 FromCoordinator: TypeAlias = Welcome | Refuse | Task | Result | Cancel | Ping | Pong | Who | Bye

@@ -17,7 +17,8 @@ SAMPLES_MAX = 1000  # of one request
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.001, 100.0  # below, the largest probability is 1 anyway
 TEMPERATURE_RANGE = f"a temperature from {TEMPERATURE_MIN:g} to {TEMPERATURE_MAX:g}"
 
-BAD_REQUEST, NO_CHECKPOINT, BUSY = "bad_request", "no_checkpoint", "busy"
+BAD_REQUEST, NO_CHECKPOINT = "bad_request", "no_checkpoint"
+BUSY, DIVERGED = "busy", "diverged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class SampleRequest:
         """Say what is wrong with the request; empty if nothing is."""
         if type(self.prompt) is not str:
             return f"expected prompt to be text, got {type(self.prompt).__name__}"
+        if not self.prompt.isprintable():
+            return f"expected a prompt of printable characters, got {_short(self.prompt)}"
         if type(self.n) is not int or not 1 <= self.n <= SAMPLES_MAX:
             return f"expected n from 1 to {SAMPLES_MAX}, got {_short(self.n)}"
         if type(self.temperature) not in (int, float) or not 0 < self.temperature <= (
@@ -144,7 +147,7 @@ def decode_reply(data: bytes) -> SampleReply:
             sha256=str(values["sha256"]),
             seed=values["seed"],
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise MalformedFrame("expected a sampler's reply, got another map") from None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Self
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-from wire.address import check_address
+from wire.address import check_address, check_target
 from wire.errors import AddressInUse, TransportError
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
@@ -93,20 +93,24 @@ class Listener(_Socket):
             TransportError: the address is not one of this machine's, or not an address.
         """
         check_address(address)
+        is_any_port = address.endswith(":0")
         super().__init__(zmq.ROUTER, frame_bytes_max)
+        self._socket.set(zmq.IPV6, "[" in address)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
         # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
         self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
-        self._peer_of_connection: dict[int, bytes] = {}
+        self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
+        self._departed: list[bytes] = []
+        self._strangers = 0
         try:
-            self._socket.bind(address.replace(":0", ":*") if address.endswith(":0") else address)
+            self._socket.bind(address.removesuffix(":0") + ":*" if is_any_port else address)
         except zmq.ZMQError as error:
             self.close()
             if error.errno == zmq.EADDRINUSE:
                 raise AddressInUse(address) from None
             raise TransportError(
                 f"expected an address of this machine, got {address!r}"
-                f" ({zmq.strerror(error.errno or 0)})"
+                f" ({zmq.strerror(error.errno or 0)}) — bind; give one of its own, or 127.0.0.1"
             ) from None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
 
@@ -117,7 +121,10 @@ class Listener(_Socket):
         except zmq.Again:
             return None
         if frames:
-            self._peer_of_connection[int(frames[0].get(zmq.SRCFD))] = peer.bytes
+            connection = int(frames[0].get(zmq.SRCFD))
+            if self._peer_of_connection.get(connection) != peer.bytes:
+                self._note_endings()  # of whoever had this descriptor before
+                self._peer_of_connection[connection] = peer.bytes
         return peer.bytes, [frame.bytes for frame in frames]
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
@@ -132,13 +139,26 @@ class Listener(_Socket):
 
     def departed(self) -> list[bytes]:
         """Give the peers whose connection has ended since the last call."""
-        peers = []
+        self._note_endings()
+        departed, self._departed = self._departed, []
+        return departed
+
+    def strangers(self) -> int:
+        """Count the connections that ended before a message came, since the last call.
+
+        Whatever does not speak ZMTP 3 is among them: libzmq cuts it off and tells nothing else.
+        """
+        strangers, self._strangers = self._strangers, 0
+        return strangers
+
+    def _note_endings(self) -> None:
         for event in self._monitor_events():
             if event["event"] == zmq.Event.DISCONNECTED:
                 peer = self._peer_of_connection.pop(int(event["value"]), None)
-                if peer is not None:
-                    peers.append(peer)
-        return peers
+                if peer is None:
+                    self._strangers += 1
+                else:
+                    self._departed.append(peer)
 
 
 class Connection(_Socket):
@@ -150,8 +170,9 @@ class Connection(_Socket):
         Raises:
             TransportError: the address has not the form of one.
         """
-        check_address(address)
+        check_target(address)
         super().__init__(zmq.DEALER, FRAME_BYTES_MAX)
+        self._socket.set(zmq.IPV6, "[" in address)
         self._socket.set(zmq.IMMEDIATE, 1)
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)

@@ -9,8 +9,33 @@ from collections.abc import Sequence
 from engine.config import WorkConfig
 from engine.eager import GradientSum, document_gradient
 from engine.params import Flat, from_bytes
-from engine.shards import Tokens, cut_branch
+from engine.shards import Tokens, cut_branch, shard_bounds
 from engine.tree import Branch, tree_sum
+
+
+class TaskMismatch(Exception):
+    """Raised when a task's documents are not those of a branch of this run."""
+
+
+def check_documents(work: WorkConfig, lo: int, hi: int, documents: Sequence[Tokens]) -> None:
+    """Make sure that a branch can be computed, whoever sent it.
+
+    Raises:
+        TaskMismatch: it cannot.
+    """
+    if not 0 <= lo < hi <= work.shards:
+        raise TaskMismatch(f"expected shards within 0 to {work.shards}, got {lo} to {hi} — task")
+    first, _ = shard_bounds(lo, work.batch_size, work.shards)
+    _, last = shard_bounds(hi - 1, work.batch_size, work.shards)
+    if len(documents) != last - first:
+        raise TaskMismatch(f"expected {last - first} documents, got {len(documents)} — task")
+    model = work.model
+    for tokens in documents:
+        if not 2 <= len(tokens) <= model.block_size + 1 or max(tokens) >= model.vocab_size:
+            raise TaskMismatch(
+                f"expected 2 to {model.block_size + 1} tokens below {model.vocab_size},"
+                f" got {len(tokens)} up to {max(tokens, default=0)} — task"
+            )
 
 
 class BranchComputation:

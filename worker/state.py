@@ -27,6 +27,7 @@ from wire.errors import PayloadMismatch
 from wire.messages import DONE, PROTOCOL_VERSION, STOPPING
 from wire.payload import unpack_task
 from worker import events
+from worker.compute import TaskMismatch, check_documents
 from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Send, Tell
 
 SILENCE_BEATS = 3  # heartbeats without a word, then the coordinator is gone; zguide ch. 4
@@ -131,7 +132,7 @@ class WorkerState:
             case events.Prepared(document_s):
                 return self._on_prepared(document_s, now)
             case events.Garbled(reason):
-                return [Tell(f"dropped a message: {reason}")]
+                return [Tell(f"dropped a message: {reason}"), *self._ask_again()]
             case events.StopAsked():
                 return self._leave()
 
@@ -236,8 +237,12 @@ class WorkerState:
         try:
             work = WorkConfig.from_json(welcome.config)
         except ConfigError as error:
-            self._phase = Phase.LEFT
-            return [Exit(str(error), is_permanent=True)]
+            return self._give_up(str(error))
+        if welcome.v != PROTOCOL_VERSION or welcome.heartbeat_s <= 0:
+            return self._give_up(
+                f"expected protocol version {PROTOCOL_VERSION} and a heartbeat, got version"
+                f" {welcome.v} and {welcome.heartbeat_s:g} s — welcome; run the same version"
+            )
         self._welcome, self._work = welcome, work
         self._search_s, self._has_said_waiting = SEARCH_S, False
         self._enter(Phase.PREPARING, now)
@@ -266,8 +271,7 @@ class WorkerState:
     def _on_refuse(self, text: str, permanent: bool) -> list[Effect]:
         if not permanent:
             return [Tell(f"refused for now: {text}")]  # HELLO times out, and is said again
-        self._phase = Phase.LEFT
-        return [Exit(f"refused: {text}", is_permanent=True)]
+        return self._give_up(f"refused: {text}")
 
     def _on_bye(self, reason: str, now: float) -> list[Effect]:
         if reason == DONE:
@@ -293,14 +297,25 @@ class WorkerState:
             params, documents = unpack_task(
                 task.payload, task.num_documents, num_params, task.has_params
             )
-        except PayloadMismatch as error:
-            return [Tell(f"dropped a task: {error}"), *self._drop_work(), self._ready()]
+            check_documents(self._work, task.lo, task.hi, documents)
+        except (PayloadMismatch, TaskMismatch) as error:
+            return self._give_up(f"{error}; run the same version everywhere")
         if task.has_params and params_digest(params) == task.params_digest:
             self._params, self._params_digest = from_bytes(params), task.params_digest
         if self._params is None or self._params_digest != task.params_digest:
-            return [*self._drop_work(), self._ready()]
+            return self._ask_again()
         self._queue.append(Assignment(task, self._params, documents))
         return self._next() if self._current is None else []
+
+    def _ask_again(self) -> list[Effect]:
+        """Something was lost on the way: give every lease back, and say what we hold."""
+        if self._phase is not Phase.WORKING:
+            return []
+        return [*self._drop_work(), self._ready()]
+
+    def _give_up(self, failure: str) -> list[Effect]:
+        self._phase = Phase.LEFT
+        return [*self._drop_work(), Exit(failure, is_permanent=True)]
 
     def _next(self) -> list[Effect]:
         if not self._queue:

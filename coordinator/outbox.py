@@ -1,0 +1,70 @@
+"""What one generation of a coordinator says to its members: each message as a Send."""
+
+from coordinator.effects import Send
+from coordinator.events import Peer
+from coordinator.leases import Lease
+from coordinator.members import Member
+from coordinator.training import Training
+from engine.config import WorkConfig
+from wire import messages
+from wire.messages import PROTOCOL_VERSION
+
+
+class Outbox:
+    """Fills in run, generation and session."""
+
+    def __init__(self, run: str, gen: int) -> None:
+        self._run = run
+        self._gen = gen
+
+    def is_ours(self, message: messages.FromMember) -> bool:
+        """Say whether a message is of this run and generation."""
+        return (message.run, message.gen) == (self._run, self._gen)
+
+    def welcome(self, member: Member, work: WorkConfig, heartbeat_s: float) -> Send:
+        config = work.to_json()
+        return Send(
+            member.peer,
+            messages.Welcome(
+                PROTOCOL_VERSION, self._run, self._gen, member.sid, config, heartbeat_s
+            ),
+        )
+
+    def task(self, member: Member, lease: Lease, training: Training) -> Send:
+        """Send a lease, with the parameters if the member lacks them; it holds them from then."""
+        has_params = member.params_digest != training.params_digest
+        member.params_digest = training.params_digest
+        task = messages.Task(
+            run=self._run,
+            gen=self._gen,
+            sid=member.sid,
+            step=training.step,
+            lo=lease.branch[0],
+            hi=lease.branch[1],
+            lease=lease.id,
+            params_digest=training.params_digest,
+            num_documents=training.count_documents(lease.branch),
+            has_params=has_params,
+            payload=training.payload(lease.branch, has_params),
+        )
+        return Send(member.peer, task)
+
+    def result(self, member: Member, grad: messages.Grad, status: str) -> Send:
+        session = self._run, self._gen, member.sid
+        return Send(member.peer, messages.Result(*session, grad.step, grad.lo, grad.hi, status))
+
+    def cancel(self, member: Member, lease: int) -> Send:
+        return Send(member.peer, messages.Cancel(self._run, self._gen, member.sid, lease))
+
+    def ping(self, member: Member, t: float) -> Send:
+        return Send(member.peer, messages.Ping(self._run, self._gen, member.sid, t))
+
+    def pong(self, member: Member, t: float) -> Send:
+        return Send(member.peer, messages.Pong(self._run, self._gen, member.sid, t))
+
+    def who(self, peer: Peer, sid: int) -> Send:
+        return Send(peer, messages.Who(self._run, self._gen, sid))
+
+    def bye(self, member: Member, reason: str, durable_step: int) -> Send:
+        session = self._run, self._gen, member.sid
+        return Send(member.peer, messages.Bye(*session, reason, durable_step))
