@@ -24,7 +24,7 @@ COMMANDS = (train, coordinator, worker, serve, sample)
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     envvar="GRADFLOCK_CONFIG",
-    help="TOML file of defaults: steps = 200 for all commands, or in a table [train] for one.",
+    help="TOML file of defaults: steps = 200 for every command, or in a table [train] for one.",
 )
 @click.version_option(VERSION, prog_name="gradflock")
 @click.pass_context
@@ -59,15 +59,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _read_config(path: Path) -> dict[str, dict[str, str]]:
-    """Give the defaults of each command: what stands on top for all, its own table over that."""
+    """Give the defaults of each command: what stands on top for all, its own table over that.
+
+    `bind` is no default for all: coordinator and sampler cannot share an address.
+    """
     try:
         read = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.UsageError(f"expected a TOML file, got {error} — {path}") from None
     commands = {str(command.name): command for command in COMMANDS}
     everywhere = {name: value for name, value in read.items() if name not in commands}
-    known = {param.name for command in COMMANDS for param in command.params}
+    known = {param.name for command in COMMANDS for param in command.params} - {"bind"}
     defaults = {name: _check_table(path, everywhere, known) for name in commands}
+    defaults["sample"].pop("seed", None)  # a run's seed would draw the same names every time
     for name, command in commands.items():
         table = read.get(name, {})
         if not isinstance(table, dict):

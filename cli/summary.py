@@ -85,9 +85,9 @@ def _print_end(
 
 def _command(words: str, directory: RunDirectory) -> str:
     """Give a command on this run as one can type it here."""
-    program = sys.argv[0]
-    if program == shutil.which("gradflock"):
+    program = shlex.quote(sys.argv[0])
+    if sys.argv[0] == shutil.which("gradflock"):
         program = "gradflock"
     elif program.endswith(".py"):
-        program = f"{sys.executable} -m cli"
+        program = f"{shlex.quote(sys.executable)} -m cli"
     return f"{program} {words} --run-dir {shlex.quote(str(directory.path))}"

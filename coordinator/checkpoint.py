@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -146,8 +147,8 @@ class RunDirectory:
 
     def steps(self) -> list[int]:
         """Give the steps that have a commit record, newest first."""
-        names = [path.name for path in self.checkpoints.glob(f"step-*{RECORD}")]
-        return sorted((int(n[5:13]) for n in names if n[5:13].isdigit()), reverse=True)
+        found = [_step_of(path) for path in self.checkpoints.glob(f"step-*{RECORD}")]
+        return sorted((step for step in found if step is not None), reverse=True)
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """Load the newest valid checkpoint; also say which newer ones were passed over, and why."""
@@ -170,14 +171,19 @@ class RunDirectory:
             record = json.loads(record_path.read_bytes())
             data = data_path.read_bytes()
             expected, found = record["sha256"], hashlib.sha256(data).hexdigest()
-            if expected != found:
-                raise CheckpointCorrupt(f"expected sha256 {expected}, got {found} — {data_path}")
-            checkpoint = _parse(data)
-            if checkpoint.step != step or checkpoint.run != record["run"]:
+            if len(data) != record["bytes"] or expected != found:
                 raise CheckpointCorrupt(
-                    f"expected step {step} of run {record['run']}, got step {checkpoint.step}"
-                    f" of run {checkpoint.run} — {data_path}"
+                    f"expected {record['bytes']} bytes with sha256 {expected}, got {len(data)}"
+                    f" with {found} — {data_path}"
                 )
+            checkpoint = _parse(data)
+            described = (record["step"], record["run"], record["weights_sha256"])
+            if described != (step, checkpoint.run, checkpoint.weights_sha256):
+                raise CheckpointCorrupt(
+                    f"expected step, run and weights {described}, got"
+                    f" {(step, checkpoint.run, checkpoint.weights_sha256)} — {data_path}"
+                )
+            assert checkpoint.step == step, "the sha256 is right, so we wrote it"
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointCorrupt(
                 f"expected a checkpoint, got {type(error).__name__}: {error} — {data_path}"
@@ -206,8 +212,9 @@ class RunDirectory:
             _write_durably(data_path, data)
             _write_durably(record_path, canonical_json(record).encode())
         except OSError as error:
-            with suppress(OSError):  # data without a record is nobody's
-                data_path.unlink(missing_ok=True)
+            with suppress(OSError):
+                if not record_path.exists():  # data without a record is nobody's
+                    data_path.unlink(missing_ok=True)
             raise CheckpointUnwritable(
                 f"expected to save step {checkpoint.step}, got {error.strerror or error}"
                 f" — {data_path}"
@@ -219,8 +226,8 @@ class RunDirectory:
         """Remove what a save that did not end has left: temporary files, data without a record."""
         steps = self.steps()
         for path in self.checkpoints.iterdir():
-            is_data = path.suffix == DATA and path.name[5:13].isdigit()
-            if path.suffix == ".tmp" or (is_data and int(path.name[5:13]) not in steps):
+            is_alone = path.suffix == DATA and _step_of(path) not in (None, *steps)
+            if path.suffix == ".tmp" or is_alone:
                 path.unlink()
 
     def _paths(self, step: int) -> tuple[Path, Path]:
@@ -232,6 +239,11 @@ class RunDirectory:
             data_path, record_path = self._paths(step)
             record_path.unlink()
             data_path.unlink(missing_ok=True)
+
+
+def _step_of(path: Path) -> int | None:
+    match = re.fullmatch(r"step-(\d{8,})", path.stem, re.ASCII)
+    return int(match[1]) if match else None
 
 
 def _write_durably(path: Path, data: bytes) -> None:

@@ -38,6 +38,7 @@ from wire.messages import (
 )
 
 LEASES_MAX = 2  # one computing, one queued, so that a worker never waits for a round trip
+DOCUMENT_S_MAX = 60.0  # that a worker is believed; its silence may last ten times as long
 BRANCHES_PER_WORKER = 4  # so that uneven workers balance
 NAME_CHARACTERS_MAX = 64  # of what a peer says of itself, in a log
 
@@ -246,7 +247,7 @@ class CoordinatorState:
             return lost + self._refuse(member.peer, member.name, CONFIG, text)
         self._free(member)
         member.params_digest = ready.params_digest
-        member.document_s = max(member.document_s, ready.document_s)
+        member.document_s = max(member.document_s, min(ready.document_s, DOCUMENT_S_MAX))
         effects: list[Effect] = []
         if not member.is_ready:
             member.is_ready = True
@@ -262,7 +263,7 @@ class CoordinatorState:
             return self._expel(member, grad, now)
         if not status:
             document_s = grad.compute_s / training.count_documents((grad.lo, grad.hi))
-            member.document_s = max(member.document_s, document_s)
+            member.document_s = max(member.document_s, min(document_s, DOCUMENT_S_MAX))
             self._end_lease(member, grad.lease)
             return self._count(grad, now)
         self._end_lease(member, grad.lease)

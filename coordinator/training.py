@@ -115,7 +115,8 @@ class Training:
             OverflowError: the update leaves the floats.
         """
         config = self._run.train
-        total = self.board.total(config.shards)
+        with np.errstate(over="ignore", invalid="ignore"):  # judged below
+            total = self.board.total(config.shards)
         grad = array("d", (total.grad / config.batch_size).tobytes())
         params, moments = adam_update(config, self.step, self.params, self.moments, grad)
         if not np.isfinite(total.loss) or not np.isfinite(np.frombuffer(params)).all():

@@ -47,20 +47,16 @@ class SampleRequest:
         """Say what is wrong with the request; empty if nothing is."""
         if type(self.prompt) is not str:
             return f"expected prompt to be text, got {type(self.prompt).__name__}"
-        if not self.prompt.isprintable():
-            return f"expected a prompt of printable characters, got {_short(self.prompt)}"
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in self.prompt):  # from bytes that are not UTF-8
+            return f"expected a prompt of characters, got {_short(self.prompt)}"
         if type(self.n) is not int or not 1 <= self.n <= SAMPLES_MAX:
             return f"expected n from 1 to {SAMPLES_MAX}, got {_short(self.n)}"
-        if type(self.temperature) not in (int, float) or not 0 < self.temperature <= (
-            TEMPERATURE_MAX
-        ):
-            got = _short(self.temperature)
-            return f"expected temperature above 0, at most {TEMPERATURE_MAX:g}, got {got}"
-        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed < 2**63):
+        temperature = self.temperature
+        if type(temperature) not in (int, float) or not is_temperature(temperature):
+            return f"expected {TEMPERATURE_RANGE}, got {_short(temperature)}"
+        if self.seed is not None and not _is_int(self.seed, 0):
             return f"expected seed from 0 to 2^63 - 1, got {_short(self.seed)}"
-        if self.max_tokens is not None and (
-            type(self.max_tokens) is not int or self.max_tokens < 1
-        ):
+        if self.max_tokens is not None and not _is_int(self.max_tokens, 1):
             return f"expected max_tokens of 1 or more, got {_short(self.max_tokens)}"
         if self.rng not in ("seed", "microgpt"):
             return f"expected rng to be seed or microgpt, got {_short(self.rng)}"

@@ -31,7 +31,7 @@ def test_the_embedding_is_shared_evenly_among_the_heads() -> None:
         ({"n_layer": 0}, "n_layer of 1 or more", "0", "--n-layer"),
         ({"n_embd": -16}, "n_embd of 1 or more", "-16", "--n-embd"),
         ({"n_head": 2.0}, "n_head of 1 or more", "2.0", "--n-head"),
-        ({"block_size": True}, "block_size of 1 or more", "True", "--block-size"),
+        ({"block_size": True}, "block_size of 1 to 65,534", "True", "--block-size"),
         ({"vocab_size": 2}, "vocab_size of 3 to 65,535", "2", "the dataset"),
         ({"vocab_size": 65_536}, "vocab_size of 3 to 65,535", "65536", "the dataset"),
         ({"activation": "gelu"}, "activation to be relu or relu2", "'gelu'", "--activation"),

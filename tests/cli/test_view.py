@@ -1,0 +1,185 @@
+"""What people are shown of a run, and what one process tells another."""
+
+import io
+import json
+import math
+from typing import get_args
+
+import pytest
+
+from cli.view import JsonView, LiveView, PlainView, choose_view, describe, read_fact
+from coordinator.facts import (
+    CheckpointDurable,
+    CheckpointFailed,
+    Fact,
+    GradNotCounted,
+    MemberJoined,
+    MemberLost,
+    MessageDropped,
+    PeerRefused,
+    StepCommitted,
+)
+
+pytestmark = pytest.mark.unit
+
+FACTS = [
+    StepCommitted(3, 2 / 3, 8, 0.1, 2, 0.01),
+    MemberJoined("w1-ab", "höst", 11, 2),
+    MemberLost("w1-ab", "it fell silent", 2, 1),
+    PeerRefused("a stranger", 'expected "1"\n got 2'),
+    MessageDropped("expected 3 frames, got 1", 7),
+    GradNotCounted("w1-ab", 3, "MISMATCH"),
+    CheckpointDurable(3),
+    CheckpointFailed(3, "no space"),
+]
+
+
+def committed(step: int, loss: float = 2.5) -> StepCommitted:
+    return StepCommitted(step, loss, 8, 0.5, 2, 0.01)
+
+
+# ---- from one process to another ----------------------------------------------------------------
+
+
+def test_there_is_an_example_of_every_fact() -> None:
+    assert {type(fact) for fact in FACTS} == set(get_args(Fact))
+
+
+@pytest.mark.parametrize("fact", FACTS, ids=lambda fact: type(fact).__name__)
+def test_a_fact_is_one_line_and_comes_back(fact: Fact) -> None:
+    stream = io.StringIO()
+
+    JsonView(stream).observe(fact)
+
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["fact"] == type(fact).__name__
+    assert read_fact(line) == fact
+
+
+def test_a_loss_that_is_no_number_comes_back() -> None:
+    stream = io.StringIO()
+    JsonView(stream).observe(committed(1, math.nan))
+
+    fact = read_fact(stream.getvalue())
+
+    assert isinstance(fact, StepCommitted)
+    assert math.isnan(fact.loss)
+
+
+def test_what_is_said_is_a_line_too() -> None:
+    stream = io.StringIO()
+
+    JsonView(stream).say("two\nlines")
+
+    assert stream.getvalue().count("\n") == 1
+    assert read_fact(stream.getvalue()) == "two\nlines"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gradflock: expected a run directory",
+        "",
+        "5",
+        "null",
+        "[]",
+        '"say"',
+        "{}",
+        '{"fact": "Unheard"}',
+        '{"fact": "CheckpointDurable"}',
+        '{"fact": "CheckpointDurable", "step": 1, "more": 2}',
+        '{"fact": ["CheckpointDurable"], "step": 1}',
+    ],
+)
+def test_any_other_line_is_itself(line: str) -> None:
+    assert read_fact(line) == line
+
+
+def test_a_run_goes_on_when_nobody_reads_any_more() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    JsonView(Gone()).observe(committed(1))
+
+
+# ---- for people ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fact", "line"),
+    [
+        (MemberJoined("w1", "host", 11, 2), "w1 joined from host (workers 2)"),
+        (
+            MemberLost("w1", "it fell silent", 2, 1),
+            "w1 lost: it fell silent, branches freed: 2 (workers 1)",
+        ),
+        (MemberLost("w1", "it said goodbye", 0, 1), "w1 lost: it said goodbye (workers 1)"),
+        (PeerRefused("w1", "too old"), "refused w1: too old"),
+        (MessageDropped("bad", 3), "dropped message 3: bad"),
+        (GradNotCounted("w1", 3, "MISMATCH"), "gradient of w1 for step 3 not counted: MISMATCH"),
+        (CheckpointFailed(3, "no space"), "step 3 is not saved: no space"),
+        (CheckpointDurable(3), ""),
+        (StepCommitted(3, 1.0, 8, 0.1, 2, 0.01), ""),
+    ],
+)
+def test_what_happens_is_a_sentence(fact: Fact, line: str) -> None:
+    assert describe(fact) == line
+
+
+def test_of_many_dropped_messages_few_are_shown() -> None:
+    shown = [i for i in range(1, 100_001) if describe(MessageDropped("bad", i))]
+
+    assert shown == [*range(1, 11), 100, 1000, 10_000, 100_000]
+
+
+def test_progress_is_shown_for_the_first_step_and_the_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = PlainView(50)
+
+    for step in range(1, 51):
+        view.observe(committed(step, 50.0 / step))
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "step 1/50  loss 50.0000  16.0 documents/s  workers 2",
+        "step 50/50  loss 1.0000  16.0 documents/s  workers 2",
+    ]
+
+
+def test_the_shown_rate_is_that_of_the_last_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainView(40)
+
+    for step in range(1, 41):
+        view.observe(StepCommitted(step, 1.0, 8, 100.0 if step <= 20 else 0.25, 2, 0.01))
+
+    assert "32.0 documents/s" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_happens_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainView(50)
+
+    view.observe(MemberJoined("w1", "host", 11, 1))
+    view.observe(CheckpointDurable(3))
+    view.say("a word")
+
+    assert capsys.readouterr().err == "w1 joined from host (workers 1)\na word\n"
+
+
+def test_without_a_terminal_lines_are_plain() -> None:
+    assert isinstance(choose_view("text", 5), PlainView)
+    assert isinstance(choose_view("json", 5), JsonView)
+
+
+def test_on_a_terminal_names_in_brackets_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = LiveView(50)
+
+    view.observe(MemberJoined("[red]w1", "host", 11, 1))
+    view.observe(committed(1))
+    view.close()
+
+    assert "[red]w1 joined from host" in capsys.readouterr().err

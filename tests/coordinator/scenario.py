@@ -1,0 +1,188 @@
+"""A coordinator's machine with a tiny run, and hands that compute what it leases out.
+
+Every event is followed by `check()`. Gradients are those of the production worker, remembered, so
+that hundreds of runs cost as much as one.
+"""
+
+import random
+from array import array
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from coordinator import events
+from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.settings import CheckpointEvery, Settings
+from coordinator.state import CoordinatorState
+from coordinator.training import Training
+from engine.config import TrainConfig, WorkConfig
+from engine.optimizer import Moments
+from engine.params import from_bytes, to_bytes
+from engine.reference import train
+from engine.run import Run, prepare_run
+from wire.messages import Grad, Hello, Message, Ready, Result, Task, Welcome
+from wire.payload import unpack_task
+from worker.compute import BranchComputation
+
+TEXTS = ["abba", "ba", "a", "bab", "aab", "b", "abab"]
+SHAPE = {"n_embd": 1, "n_head": 1, "block_size": 3}
+RUN = "5f" * 16
+SELDOM = CheckpointEvery(steps=1_000_000)
+
+E = TypeVar("E")
+
+
+def small_run(steps: int = 3, batch_size: int = 6, shards: int = 5, **train: Any) -> Run:
+    return prepare_run(TEXTS, TrainConfig(steps, batch_size, shards, **train), SHAPE)
+
+
+def work_of(run: Run) -> WorkConfig:
+    return WorkConfig(run.train.engine, run.train.batch_size, run.train.shards, run.model)
+
+
+def training_of(run: Run) -> Training:
+    return Training(run, 0, run.params, Moments.zeros(run.model.num_params), None)
+
+
+class Hand:
+    """Computes tasks as a worker does, wherever it sits."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._params: dict[str, bytes] = {}
+        self._known: dict[tuple[str, int, int], Grad] = {}
+
+    def take(self, task: Task) -> list[tuple[int, ...]]:
+        """Keep the parameters, if the task brings some, and give its documents."""
+        params, documents = unpack_task(
+            task.payload, task.num_documents, self._run.model.num_params, task.has_params
+        )
+        if task.has_params:
+            self._params[task.params_digest] = params
+        return documents
+
+    def compute(self, task: Task) -> Grad:
+        documents = self.take(task)
+        key = (task.params_digest, task.lo, task.hi)
+        if key not in self._known:
+            vector = from_bytes(self._params[task.params_digest])
+            one = BranchComputation(work_of(self._run), vector, documents, task.lo, task.hi)
+            while one.total is None:
+                one.advance()
+            self._known[key] = Grad(
+                run=task.run,
+                gen=task.gen,
+                sid=task.sid,
+                step=task.step,
+                lo=task.lo,
+                hi=task.hi,
+                lease=task.lease,
+                params_digest=task.params_digest,
+                loss_sum=one.total.loss,
+                compute_s=0.01,
+                payload=to_bytes(one.total.grad),
+            )
+        return replace(self._known[key], sid=task.sid, step=task.step, lease=task.lease)
+
+
+class Scenario:
+    """One generation of a run whose every event is followed by `check()`.
+
+    Attributes:
+        seen: every effect so far.
+        welcomes: the newest WELCOME of each peer.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        every: CheckpointEvery = SELDOM,
+        durable_step: int = 0,
+        training: Training | None = None,
+        hand: Hand | None = None,
+    ) -> None:
+        self.run = run
+        self.hand = hand or Hand(run)
+        self.training = training or training_of(run)
+        self.state = CoordinatorState(
+            self.training, work_of(run), Settings(every), RUN, 4, durable_step, random.Random(1)
+        )
+        self.seen: list[Effect] = []
+        self.welcomes: dict[bytes, Welcome] = {}
+        self.handle(events.Started())
+
+    def handle(self, event: events.Event, now: float = 0.0) -> list[Effect]:
+        effects = self.state.handle(event, now)
+        self.state.check()
+        self.seen += effects
+        for send in only(Send, effects):
+            if isinstance(send.message, Task):
+                self.hand.take(send.message)
+        return effects
+
+    def receive(self, peer: bytes, message: Message, now: float = 0.0) -> list[Effect]:
+        return self.handle(events.Received(peer, message), now)
+
+    def hello(self, peer: bytes, now: float = 0.0) -> Welcome:
+        name = f"w{peer.decode()}"
+        effects = self.receive(peer, Hello(1, name, "host", 11, "versions"), now)
+        self.welcomes[peer] = next(m for m in sent(effects, peer) if isinstance(m, Welcome))
+        return self.welcomes[peer]
+
+    def ready(self, peer: bytes, now: float = 0.0, **fields: Any) -> list[Effect]:
+        values = {
+            "config_hash": work_of(self.run).digest,
+            "fingerprint": "",
+            "params_digest": "",
+            "document_s": 0.01,
+            **fields,
+        }
+        return self.receive(peer, Ready(RUN, 4, self.welcomes[peer].sid, **values), now)
+
+    def join(self, peer: bytes, now: float = 0.0, **fields: Any) -> list[Task]:
+        self.hello(peer, now)
+        return tasks(self.ready(peer, now, **fields), peer)
+
+    def answer(self, peer: bytes, task: Task, now: float = 0.0, **fields: Any) -> list[Effect]:
+        return self.receive(peer, replace(self.hand.compute(task), **fields), now)
+
+    def work(self, peer: bytes, queue: list[Task]) -> None:
+        """Answer tasks, and those that come of it, until the run wants no more."""
+        queue = list(queue)
+        while queue:
+            queue += tasks(self.answer(peer, queue.pop(0)), peer)
+
+
+def only(kind: type[E], effects: list[Effect]) -> list[E]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def sent(effects: list[Effect], peer: bytes) -> list[Message]:
+    return [send.message for send in only(Send, effects) if send.peer == peer]
+
+
+def tasks(effects: list[Effect], peer: bytes) -> list[Task]:
+    return [message for message in sent(effects, peer) if isinstance(message, Task)]
+
+
+def told(effects: list[Effect]) -> list[Any]:
+    return [tell.fact for tell in only(Tell, effects)]
+
+
+def final_save(scenario: Scenario) -> Save:
+    return only(Save, scenario.seen)[-1]
+
+
+def is_finished(scenario: Scenario) -> bool:
+    return bool(only(Finish, scenario.seen))
+
+
+def reference(run: Run) -> list[tuple[float, bytes]]:
+    return [(loss, to_bytes(params)) for loss, params in train(run)]
+
+
+def vector_of(scenario: Scenario, value: float) -> bytes:
+    return to_bytes(array("d", [value] * scenario.run.model.num_params))
+
+
+def result(task: Task, status: str) -> Result:
+    return Result(RUN, 4, task.sid, task.step, task.lo, task.hi, status)
