@@ -24,7 +24,7 @@ from coordinator.checkpoint import RunDirectory
 from coordinator.service import CoordinatorService, Deployment
 from coordinator.settings import CheckpointEvery, Settings
 from wire.address import check_address
-from wire.transport import Listener
+from wire.transport import check_free
 
 
 @click.command()
@@ -52,12 +52,11 @@ def coordinator(
     if run_dir is None:
         raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
     bind = check_address(bind or "tcp://127.0.0.1:5555")
+    check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
     with directory.lock():
         warn = say if log_format == "text" else _ignore  # `train` has said it already
         check_security(bind, insecure, warn)
-        with Listener(bind):
-            pass  # a busy port is known before a run has begun
         plan = plan_run(directory, resume, preset, flags, warn)
         settings = Settings(checkpoint_every)
         deployment = Deployment(

@@ -105,13 +105,13 @@ def ask(address: str, request: SampleRequest) -> SampleReply:
     """
     connection = Connection(address)
     try:
-        message = [b"", encode_request(request)]
-        if not _wait_until(connection, CONNECT_S, lambda: connection.send(message) or None):
+        if not _wait_for(connection, CONNECT_S, lambda: connection.is_up or None):
             raise RoleFailed(
                 f"expected a sampler, got none — {address};"
                 " start one with gradflock serve, or give --run-dir"
             )
-        frames = _wait_until(connection, ANSWER_S, connection.receive)
+        connection.send([b"", encode_request(request)])
+        frames = _wait_for(connection, ANSWER_S, connection.receive)
         if frames is None:
             raise RoleFailed(
                 f"expected an answer within {ANSWER_S:g} s, got none — {address};"
@@ -125,9 +125,7 @@ def ask(address: str, request: SampleRequest) -> SampleReply:
         connection.close()
 
 
-def _wait_until(
-    connection: Connection, seconds: float, attempt: Callable[[], T | None]
-) -> T | None:
+def _wait_for(connection: Connection, seconds: float, attempt: Callable[[], T | None]) -> T | None:
     """Try again whenever the connection stirs; None if it never works out."""
     deadline_s = time.monotonic() + seconds
     while (result := attempt()) is None:

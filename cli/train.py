@@ -26,7 +26,7 @@ from coordinator.checkpoint import RunDirectory
 from coordinator.settings import CheckpointEvery
 from wire.address import check_address
 from wire.sampling import TEMPERATURE_RANGE, is_temperature
-from wire.transport import Listener
+from wire.transport import check_free
 
 WORKERS_MAX = 256
 
@@ -62,8 +62,7 @@ def train(
     check_security(check_address(sampler_bind), insecure, say)
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
-    with Listener(sampler_bind):
-        pass  # a busy port is known before anything has begun
+    check_free(sampler_bind)  # a busy port is known before anything has begun
     with directory.lock():
         (directory.path / "logs").mkdir(exist_ok=True)
     # The coordinator is to train on what was found here, even if the network changes its mind.

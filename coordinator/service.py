@@ -58,6 +58,7 @@ class CoordinatorService:
         self._observe = observe
         self._failure: str | None = None
         self._is_finished = False
+        self._departed: list[bytes] = []  # peers that are gone, or as good as
         resumed = deployment.resumed
         if resumed is None:
             self._run_id = secrets.token_hex(16)
@@ -97,11 +98,12 @@ class CoordinatorService:
             on_bound(listener.address)
             while not self._is_finished:
                 listener.wait(WAIT_S)
-                for peer in listener.departed():
-                    self._handle(listener, events.Departed(peer))
+                self._departed += listener.departed()
+                self._drain(listener)  # before the ends are believed: the last word may be BYE
+                while self._departed:
+                    self._handle(listener, events.Departed(self._departed.pop(0)))
                 for _ in range(listener.strangers()):
                     self._handle(listener, events.Garbled(b"", "a connection said nothing"))
-                self._drain(listener)
                 self._handle(listener, events.Ticked())
                 if is_stopping():
                     self._handle(listener, events.StopAsked())
@@ -124,8 +126,8 @@ class CoordinatorService:
         """Do what was asked for, and give what came of it."""
         match effect:
             case Send(peer, message):
-                is_sent = listener.send(peer, encode(message))
-                return [] if is_sent else [events.Departed(peer)]
+                if not listener.send(peer, encode(message)):
+                    self._departed.append(peer)
             case Save():
                 return [self._save(effect)]
             case Tell(fact):

@@ -7,6 +7,8 @@ one frame may fill the memory, with a self-chosen identity one peer may take ano
 Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_socket_monitor(3).
 """
 
+import errno
+import socket
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +28,29 @@ HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says n
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
 GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
+
+
+def check_free(address: str) -> None:
+    """Make sure that an address could be bound, without ever accepting a connection on it.
+
+    Raises:
+        AddressInUse: another process has the address.
+        TransportError: the address is not one of this machine's, or not an address.
+    """
+    host, _, port = check_address(address).removeprefix("tcp://").rpartition(":")
+    host, port = host.strip("[]").replace("*", "0.0.0.0"), port.replace("*", "0")
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(address) from None
+        raise TransportError(
+            f"expected an address of this machine, got {address!r} ({error.strerror})"
+            " — bind; give one of its own, or 127.0.0.1"
+        ) from None
 
 
 class _Socket:
@@ -50,11 +75,11 @@ class _Socket:
         poller.register(self._monitor, zmq.POLLIN)
         poller.poll(int(timeout_s * 1000))
 
-    def close(self) -> None:
+    def close(self, linger_ms: int = GOODBYE_MS) -> None:
         """Close, giving messages already sent a moment to leave."""
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
-        self._socket.close(linger=GOODBYE_MS)
+        self._socket.close(linger=linger_ms)
         self._context.term()
 
     def __enter__(self) -> Self:
@@ -162,7 +187,11 @@ class Listener(_Socket):
 
 
 class Connection(_Socket):
-    """A connected DEALER. libzmq reconnects it by itself in most cases; a new one always can."""
+    """A connected DEALER. libzmq reconnects it by itself in most cases; a new one always can.
+
+    Attributes:
+        is_up: whether somebody was at the other end when `changes` was last asked.
+    """
 
     def __init__(self, address: str) -> None:
         """Begin to connect.
@@ -173,10 +202,12 @@ class Connection(_Socket):
         check_target(address)
         super().__init__(zmq.DEALER, FRAME_BYTES_MAX)
         self._socket.set(zmq.IPV6, "[" in address)
-        self._socket.set(zmq.IMMEDIATE, 1)
+        # Not IMMEDIATE: with it, libzmq drops what has arrived but is not read yet when the
+        # connection ends (socket_base_t::hiccuped), and the last word of a coordinator is BYE.
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
         self._socket.connect(address)
+        self.is_up = False
 
     def receive(self) -> list[bytes] | None:
         """Give the next message, or None."""
@@ -186,7 +217,7 @@ class Connection(_Socket):
             return None
 
     def send(self, frames: Sequence[bytes]) -> bool:
-        """Queue a message; False while there is nobody to send it to."""
+        """Queue a message, for whoever is or will be there; False if the queue is full."""
         try:
             self._socket.send_multipart(list(frames), zmq.NOBLOCK)
         except zmq.Again:
@@ -197,4 +228,6 @@ class Connection(_Socket):
         """Give what has happened to the connection since the last call: up (True) or down."""
         meaning = {zmq.Event.HANDSHAKE_SUCCEEDED: True, zmq.Event.DISCONNECTED: False}
         events = (event["event"] for event in self._monitor_events())
-        return [meaning[event] for event in events if event in meaning]
+        changes = [meaning[event] for event in events if event in meaning]
+        self.is_up = changes[-1] if changes else self.is_up
+        return changes

@@ -73,12 +73,14 @@ class WorkerService:
         connection = self._connection
         assert connection is not None
         connection.wait(WAIT_S if self._computation is None else 0.0)
+        changes = connection.changes()
+        # First what was said, then that the line went dead: the last word may have been BYE.
         # A new socket may replace this one at any event; its turn comes next time.
-        for is_up in connection.changes():
-            if connection is self._connection:
-                self._handle(events.Opened() if is_up else events.Closed())
         while connection is self._connection and (frames := connection.receive()) is not None:
             self._handle(_event(frames))
+        for is_up in changes:
+            if connection is self._connection:
+                self._handle(events.Opened() if is_up else events.Closed())
         self._handle(events.Ticked())
         if self._computation is not None:
             self._advance(self._computation)
@@ -104,7 +106,7 @@ class WorkerService:
                         self._handle(events.Unsent())
                 case Connect():
                     if self._connection is not None:
-                        self._connection.close()
+                        self._connection.close(linger_ms=0)  # its messages are of no use to others
                     self._connection = Connection(self._address)
                 case Prepare(work):
                     self._work = work

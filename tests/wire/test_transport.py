@@ -129,12 +129,17 @@ def test_a_message_to_a_peer_that_never_was_is_not_sent() -> None:
         assert not listener.send(b"\x00none", [b"hello"])
 
 
-def test_a_message_finds_nobody_before_there_is_a_listener() -> None:
-    with Listener("tcp://127.0.0.1:0") as listener:
-        address = listener.address
+def test_what_was_said_before_the_connection_ended_can_still_be_read() -> None:
+    """A coordinator says BYE and goes; a worker that was busy reads it afterwards."""
+    listener = Listener("tcp://127.0.0.1:0")
+    with Connection(listener.address) as connection:
+        connection.send([b"hello"])
+        with listener:
+            peer, _ = until([listener], listener.receive)
+            listener.send(peer, [b"bye"])
+        until([connection], lambda: False in connection.changes())
 
-    with Connection(address) as connection:
-        assert not connection.send([b"hello"])
+        assert connection.receive() == [b"bye"]
 
 
 def test_a_connection_tells_when_it_comes_up_and_goes_down() -> None:
