@@ -1,0 +1,71 @@
+"""Workers that die or stall in the middle of a run: nobody can tell from the weights."""
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.flock import Lab, Train, wait_until
+from tests.integration.oracle import Job
+
+pytestmark = pytest.mark.integration
+
+JOB = Job()
+
+
+def assert_as_if_nothing_had_happened(lab: Lab, train: Train) -> None:
+    assert train.summary()["weights_sha256"] == JOB.expected().weights_sha256
+    assert train.losses() == JOB.expected().losses
+    lab.assert_nobody_is_left()
+
+
+def test_a_killed_worker_is_replaced_and_leaves_no_trace_in_the_weights(lab: Lab) -> None:
+    """The README's own demonstration: kill -9 a worker while it trains."""
+    train = lab.train(JOB, "--workers=2")
+    train.wait_for_step(3)
+
+    os.kill(train.child("worker"), signal.SIGKILL)
+
+    train.wait_until_it_says("was killed by SIGKILL; starting it again")
+    assert_as_if_nothing_had_happened(lab, train)
+
+
+def test_a_run_survives_the_loss_of_all_its_workers_at_once(lab: Lab) -> None:
+    """The out-of-memory killer takes every process of a kind."""
+    train = lab.train(JOB, "--workers=2")
+    train.wait_for_step(3)
+    before = train.children("worker")
+
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+
+    wait_until("two other workers", lambda: len(set(train.children("worker")) - set(before)) == 2)
+    assert_as_if_nothing_had_happened(lab, train)
+
+
+def test_a_worker_that_was_stopped_loses_its_leases_and_comes_back(lab: Lab) -> None:
+    """A stopped process keeps its connection: only its silence tells, and its late answers come."""
+    train = lab.train(JOB, "--workers=2")
+    train.wait_for_step(3)
+    stopped = train.child("worker")
+
+    os.kill(stopped, signal.SIGSTOP)
+    train.wait_until_it_says("fell silent")
+    os.kill(stopped, signal.SIGCONT)
+
+    assert_as_if_nothing_had_happened(lab, train)
+    assert "starting it again" not in train.stderr
+
+
+@pytest.mark.long
+def test_a_worker_killed_at_every_third_step_leaves_no_trace_in_the_weights(lab: Lab) -> None:
+    """More deaths than a worker's share of starts: those before progress are forgiven."""
+    train = lab.train(JOB, "--workers=2")
+
+    for step in range(1, JOB.steps - 6, 3):
+        train.wait_for_step(step)
+        victims = wait_until("a worker to kill", lambda: train.children("worker"))
+        os.kill(victims[step % len(victims)], signal.SIGKILL)
+
+    assert_as_if_nothing_had_happened(lab, train)
+    assert train.stderr.count("starting it again") == 8
