@@ -83,10 +83,11 @@ class Supervisor:
         is_by_signal = self._stop() and (coordinator.exit_code or 0) < 0
         if not has_left_well and not is_by_signal:
             run_dir = self._local.directory.path
+            has_explained = (coordinator.exit_code or 0) > 0 and self._last_words
             raise RoleFailed(
                 self._last_words
-                or f"expected the coordinator to finish, got none:"
-                f" {coordinator.ending()} — {run_dir};"
+                if has_explained
+                else f"expected the coordinator to finish, got: {coordinator.ending()} — {run_dir};"
                 f" go on with gradflock train --resume --run-dir {run_dir}"
             )
 

@@ -177,13 +177,12 @@ class RunDirectory:
                     f" with {found} — {data_path}"
                 )
             checkpoint = _parse(data)
-            described = (record["step"], record["run"], record["weights_sha256"])
-            if described != (step, checkpoint.run, checkpoint.weights_sha256):
+            described = (step, record["step"], record["run"], record["weights_sha256"])
+            found_in = (checkpoint.step, step, checkpoint.run, checkpoint.weights_sha256)
+            if described != found_in:
                 raise CheckpointCorrupt(
-                    f"expected step, run and weights {described}, got"
-                    f" {(step, checkpoint.run, checkpoint.weights_sha256)} — {data_path}"
+                    f"expected step, run and weights {described}, got {found_in} — {data_path}"
                 )
-            assert checkpoint.step == step, "the sha256 is right, so we wrote it"
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointCorrupt(
                 f"expected a checkpoint, got {type(error).__name__}: {error} — {data_path}"

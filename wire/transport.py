@@ -10,7 +10,6 @@ Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_
 import errno
 import socket
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any, Self
 
 import zmq
@@ -47,10 +46,14 @@ def check_free(address: str) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise AddressInUse(address) from None
-        raise TransportError(
-            f"expected an address of this machine, got {address!r} ({error.strerror})"
-            " — bind; give one of its own, or 127.0.0.1"
-        ) from None
+        raise _not_of_this_machine(address, error.strerror or str(error)) from None
+
+
+def _not_of_this_machine(address: str, reason: str) -> TransportError:
+    return TransportError(
+        f"expected an address of this machine, got {address!r} ({reason})"
+        " — bind; give one of its own, or 127.0.0.1"
+    )
 
 
 class _Socket:
@@ -85,12 +88,7 @@ class _Socket:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _monitor_events(self) -> list[dict[str, Any]]:
@@ -133,10 +131,7 @@ class Listener(_Socket):
             self.close()
             if error.errno == zmq.EADDRINUSE:
                 raise AddressInUse(address) from None
-            raise TransportError(
-                f"expected an address of this machine, got {address!r}"
-                f" ({zmq.strerror(error.errno or 0)}) — bind; give one of its own, or 127.0.0.1"
-            ) from None
+            raise _not_of_this_machine(address, zmq.strerror(error.errno or 0)) from None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
