@@ -10,13 +10,17 @@ RUN pip install --quiet --require-hashes -r requirements.lock
 COPY . .
 RUN pip install --quiet --no-deps --no-build-isolation . \
     && pip uninstall --quiet --yes setuptools
+# Kernels for the processor that builds; on another kind they are compiled at the first start.
+RUN cd / && GRADFLOCK_CACHE_DIR=/opt/gradflock /opt/venv/bin/gradflock compile
 
 FROM python:3.13-slim
 COPY --from=builder /opt/venv /opt/venv
+COPY --from=builder /opt/gradflock /opt/gradflock
 RUN mkdir /runs /cache && chown 10001:10001 /runs /cache
 # One BLAS thread per process: workers are the parallelism.
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+    PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
+    GRADFLOCK_KERNELS=/opt/gradflock/kernels GRADFLOCK_CACHE_DIR=/tmp/gradflock
 USER 10001:10001
 WORKDIR /runs
 ENTRYPOINT ["gradflock"]

@@ -46,7 +46,8 @@ clean: ## remove .venv, caches and build files; runs/ stays
 .venv/.train-installed: .venv/.created requirements.lock pyproject.toml
 	@echo "installing gradflock and requirements.lock into .venv"
 	@$(INSTALL) --require-hashes -r requirements.lock
-	@$(INSTALL) --no-deps --no-build-isolation --editable . && touch $@
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
+	@$(BIN)/gradflock compile && touch $@
 
 .venv/.dev-installed: .venv/.train-installed requirements-dev.lock
 	@echo "installing requirements-dev.lock into .venv"

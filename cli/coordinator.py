@@ -1,11 +1,13 @@
 """`gradflock coordinator`: own one run, and lease its branches to whoever joins."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli.errors import RoleFailed, UsageError
+from cli.kernels import make_engine
 from cli.options import (
     address_file_option,
     bind_option,
@@ -21,6 +23,7 @@ from cli.plan import plan_run
 from cli.stopping import StopFlag
 from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
+from coordinator.metrics import held_out_loss_of
 from coordinator.service import CoordinatorService, Deployment
 from coordinator.settings import CheckpointEvery, Settings
 from wire.address import check_address
@@ -59,10 +62,16 @@ def coordinator(
         check_security(bind, insecure, warn)
         plan = plan_run(directory, resume, preset, flags, warn)
         settings = Settings(checkpoint_every)
-        deployment = Deployment(
-            directory, plan.run, plan.dataset.record, plan.resumed, settings, bind
-        )
         view = choose_view(log_format, plan.run.train.steps)
+        deployment = Deployment(
+            directory,
+            plan.run,
+            plan.dataset.record,
+            plan.resumed,
+            settings,
+            bind,
+            partial(make_engine, say=view.say),
+        )
 
         def on_bound(address: str) -> None:
             write_address(address_file, address)
@@ -85,8 +94,10 @@ def _print_end(directory: RunDirectory) -> None:
     checkpoint, _ = directory.newest()
     if checkpoint is not None:
         loss = "none yet" if checkpoint.loss is None else f"{checkpoint.loss:.4f}"
+        held_out_loss = held_out_loss_of(directory.metrics, checkpoint.step)
+        held_out = "" if held_out_loss is None else f" held-out loss {held_out_loss:.4f},"
         click.echo(
-            f"{checkpoint.step} of {checkpoint.train.steps} steps, loss {loss},"
+            f"{checkpoint.step} of {checkpoint.train.steps} steps, loss {loss},{held_out}"
             f" weights sha256 {checkpoint.weights_sha256}"
         )
 

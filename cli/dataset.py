@@ -82,8 +82,13 @@ def cache_directory() -> Path:
     """Give the directory for what is fetched: GRADFLOCK_CACHE_DIR, or the user's cache."""
     if configured := os.environ.get("GRADFLOCK_CACHE_DIR"):
         return Path(configured)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "gradflock"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "gradflock"
+    except RuntimeError:  # an account without a home
+        raise UsageError(
+            "expected a home directory for the cache, got none — set GRADFLOCK_CACHE_DIR"
+        ) from None
 
 
 def _parse(name: str, data: bytes) -> Dataset:

@@ -3,23 +3,41 @@
 import sys
 import tomllib
 from collections.abc import Collection, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cli import errors
-from cli.coordinator import coordinator
-from cli.sample import sample
-from cli.serve import serve
-from cli.train import train
 from cli.version import VERSION
-from cli.worker import worker
 
-COMMANDS = (train, coordinator, worker, serve, sample)
+COMMANDS = {  # name -> where it is; what one of them imports, another need not wait for
+    "train": "cli.train:train",
+    "coordinator": "cli.coordinator:coordinator",
+    "worker": "cli.worker:worker",
+    "serve": "cli.serve:serve",
+    "sample": "cli.sample:sample",
+    "explain": "cli.explain:explain",
+    "compile": "cli.compile:compile_kernels",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -31,11 +49,7 @@ COMMANDS = (train, coordinator, worker, serve, sample)
 def gradflock(ctx: click.Context, config: Path | None) -> None:
     """Train microgpt with a flock of workers, and sample it while it learns."""
     if config is not None:
-        ctx.default_map = _read_config(config)
-
-
-for _command in COMMANDS:
-    gradflock.add_command(_command)
+        ctx.default_map = _read_config(ctx, config)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else errors.DONE)
 
 
-def _read_config(path: Path) -> dict[str, dict[str, str]]:
+def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, str]]:
     """Give the defaults of each command: what stands on top for all, its own table over that.
 
     `bind` is no default for all: coordinator and sampler cannot share an address.
@@ -67,9 +81,10 @@ def _read_config(path: Path) -> dict[str, dict[str, str]]:
         read = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise errors.UsageError(f"expected a TOML file, got {error} — {path}") from None
-    commands = {str(command.name): command for command in COMMANDS}
+    found = {name: gradflock.get_command(ctx, name) for name in COMMANDS}
+    commands = {name: command for name, command in found.items() if command is not None}
     everywhere = {name: value for name, value in read.items() if name not in commands}
-    known = {param.name for command in COMMANDS for param in command.params} - {"bind"}
+    known = {param.name for command in commands.values() for param in command.params} - {"bind"}
     defaults = {name: _check_table(path, everywhere, known) for name in commands}
     defaults["sample"].pop("seed", None)  # a run's seed would draw the same names every time
     for name, command in commands.items():

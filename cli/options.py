@@ -16,7 +16,7 @@ from cli.errors import UsageError
 from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
 from cli.presets import PRESETS
 from coordinator.settings import CheckpointEvery
-from engine.config import ACTIVATIONS, ENGINES, SCHEDULES
+from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
 from wire.address import is_loopback
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +62,7 @@ _TRAINING = [
     option("--n-head", type=int),
     option("--block-size", type=int, help="Positions that the model looks at."),
     option("--activation", type=click.Choice(ACTIVATIONS)),
+    option("--norm", type=click.Choice(NORMS)),
     option("--learning-rate", type=float),
     option("--schedule", type=click.Choice(SCHEDULES), help="Of the learning rate."),
     option("--warmup-steps", type=int, help="Steps over which the learning rate rises."),
@@ -70,7 +71,7 @@ _TRAINING = [
         type=CheckpointEveryType(),
         default="5s",
         show_default=True,
-        help="Save every N steps or every so many seconds.",
+        help="Save every N steps or every so many seconds; a save waits for the held-out loss.",
     ),
     option(
         "--resume",

@@ -15,6 +15,8 @@ from pathlib import Path
 from cli import errors
 from cli.errors import RoleFailed
 
+# Workers are the parallelism: one thread each for BLAS and for numba.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 STARTS_MAX = 5  # of a role that fails by itself, the first included
 STEADY_S = 30.0  # a role that has lived so long is forgiven what was before
 INFANT_S = 2.0  # one that is killed younger than this may have been killed by what it is
@@ -43,8 +45,7 @@ class Role:
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)
-        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[variable] = "1"
+        environment.update(dict.fromkeys(THREADS, "1"))
         command = [sys.executable, "-P", "-m", "cli", *arguments, f"--parent={os.getpid()}"]
         if log is None:
             self._process = self._start(command, environment, subprocess.PIPE)

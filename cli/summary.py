@@ -12,7 +12,7 @@ import click
 from cli.plan import Plan
 from coordinator.checkpoint import Checkpoint, RunDirectory
 from coordinator.errors import RunDirectoryError
-from engine.evaluate import held_out_loss
+from coordinator.metrics import held_out_loss_of
 from sampler.model import ServedModel
 
 NUM_SAMPLES = 20
@@ -49,25 +49,30 @@ def print_summary(
         "seconds": round(seconds, 3),
     }
     is_finished = checkpoint.step >= plan.run.train.steps
-    if is_finished and plan.run.held_out:
-        loss = held_out_loss(checkpoint.model, checkpoint.params, plan.run.held_out)
-        facts["held_out_loss"] = loss if math.isfinite(loss) else None  # JSON has no NaN
+    held_out_loss = held_out_loss_of(directory.metrics, checkpoint.step)
     if as_json:
+        if plan.run.held_out:
+            is_number = held_out_loss is not None and math.isfinite(held_out_loss)
+            facts["held_out_loss"] = held_out_loss if is_number else None  # JSON has no NaN
         click.echo(json.dumps(facts))
     elif is_finished:
-        _print_end(facts, checkpoint, temperature, directory)
+        _print_end(facts, held_out_loss, checkpoint, temperature, directory)
     else:
         click.echo(f"stopped after {checkpoint.step} of {plan.run.train.steps} steps, saved")
         click.echo(f"go on with  {_command('train --resume', directory)}")
 
 
 def _print_end(
-    facts: dict[str, Any], checkpoint: Checkpoint, temperature: float, directory: RunDirectory
+    facts: dict[str, Any],
+    held_out_loss: float | None,
+    checkpoint: Checkpoint,
+    temperature: float,
+    directory: RunDirectory,
 ) -> None:
     held_out = ""
-    if "held_out_loss" in facts:
-        loss = facts["held_out_loss"]
-        held_out = ", held-out loss " + ("not finite" if loss is None else f"{loss:.4f}")
+    if held_out_loss is not None:
+        shown = f"{held_out_loss:.4f}" if math.isfinite(held_out_loss) else "not finite"
+        held_out = f", held-out loss {shown}"
     click.echo(
         f"\n{facts['steps']} steps of {checkpoint.train.batch_size} documents"
         f" with {facts['workers']} workers in {facts['seconds']:.1f} s:"

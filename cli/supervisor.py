@@ -13,7 +13,7 @@ from cli import errors
 from cli.errors import RoleFailed
 from cli.roles import LEAVE_S, Flock, Role
 from cli.stopping import StopFlag
-from cli.view import View, read_fact
+from cli.view import Said, View, read_fact
 from coordinator.checkpoint import RunDirectory
 from coordinator.facts import StepCommitted
 
@@ -149,6 +149,9 @@ class Supervisor:
 
     def _tell(self, line: str) -> None:
         fact = read_fact(line)
+        if isinstance(fact, Said):
+            self._view.say(fact.text)
+            return
         if isinstance(fact, str):
             self._last_words = fact.removeprefix("gradflock: ")
             with suppress(OSError), self._local.log("coordinator").open("a") as log:

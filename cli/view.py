@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Protocol, TextIO, get_args
 
 import click
@@ -21,6 +21,7 @@ from coordinator.facts import (
     CheckpointFailed,
     Fact,
     GradNotCounted,
+    HeldOutEvaluated,
     MemberJoined,
     MemberLost,
     MessageDropped,
@@ -81,12 +82,19 @@ class JsonView:
             self._stream.flush()
 
 
-def read_fact(line: str) -> Fact | str:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line that a coordinator has for people."""
+
+    text: str
+
+
+def read_fact(line: str) -> Fact | Said | str:
     """Read a line that JsonView wrote; any other line is itself."""
     try:
         values = json.loads(line)
         if "say" in values:
-            return str(values["say"])
+            return Said(str(values["say"]))
         fact: Fact = _FACTS[values.pop("fact")](**values)
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
@@ -98,23 +106,20 @@ class PlainView:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._rate = _Rate()
+        self._progress = _Progress()
         self._printed_s = float("-inf")
 
     def observe(self, fact: Fact) -> None:
+        progress = self._progress.after(fact)
         if not isinstance(fact, StepCommitted):
             line = describe(fact)
             if line:
                 self.say(line)
             return
         now = time.monotonic()
-        rate = self._rate.after(fact)
         if now - self._printed_s >= PLAIN_EVERY_S or fact.step == self._steps:
             self._printed_s = now
-            self.say(
-                f"step {fact.step}/{self._steps}  loss {fact.loss:.4f}"
-                f"  {rate:.1f} documents/s  workers {fact.workers}"
-            )
+            self.say(f"step {fact.step}/{self._steps}  {progress}")
 
     def say(self, text: str) -> None:
         say(text)
@@ -127,33 +132,28 @@ class LiveView:
     """A bar that moves; what happens scrolls by above it."""
 
     def __init__(self, steps: int) -> None:
-        self._rate = _Rate()
-        self._progress = Progress(
+        self._progress = _Progress()
+        self._bar = Progress(
             TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
             BarColumn(),
             TextColumn("{task.description}"),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._progress.add_task("waiting for workers", total=steps)
-        self._progress.start()
+        self._task = self._bar.add_task("waiting for workers", total=steps)
+        self._bar.start()
 
     def observe(self, fact: Fact) -> None:
-        if isinstance(fact, StepCommitted):
-            rate = self._rate.after(fact)
-            self._progress.update(
-                self._task,
-                completed=fact.step,
-                description=f"loss {fact.loss:.4f}  {rate:.1f} documents/s  workers {fact.workers}",
-            )
-        elif line := describe(fact):
+        if progress := self._progress.after(fact):
+            self._bar.update(self._task, completed=self._progress.step, description=progress)
+        if line := describe(fact):
             self.say(line)
 
     def say(self, text: str) -> None:
-        self._progress.console.print(escape(text), highlight=False)
+        self._bar.console.print(escape(text), highlight=False)
 
     def close(self) -> None:
-        self._progress.stop()
+        self._bar.stop()
 
 
 def describe(fact: Fact) -> str:
@@ -173,18 +173,37 @@ def describe(fact: Fact) -> str:
             return f"gradient of {fact.name} for step {fact.step} not counted: {fact.status}"
         case CheckpointFailed():
             return f"step {fact.step} is not saved: {fact.reason}"
-        case CheckpointDurable() | StepCommitted():
+        case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
             return ""
 
 
-class _Rate:
-    """Documents per second over the last steps."""
+class _Progress:
+    """How far a run is and how fast it goes, from its last steps and its newest evaluation."""
 
     def __init__(self) -> None:
         self._recent: list[StepCommitted] = []
+        self._held_out = ""
 
-    def after(self, fact: StepCommitted) -> float:
-        self._recent = [*self._recent, fact][-RATE_STEPS:]
+    def after(self, fact: Fact) -> str:
+        """Give the line of progress; empty before the first step."""
+        if isinstance(fact, HeldOutEvaluated):
+            self._held_out = f"  held-out {fact.held_out_loss:.4f}"
+        elif isinstance(fact, StepCommitted):
+            self._recent = [*self._recent, fact][-RATE_STEPS:]
+        if not self._recent:
+            return ""
+        newest = self._recent[-1]
+        return (
+            f"loss {newest.loss:.4f}{self._held_out}"
+            f"  {self._rate():.1f} documents/s  workers {newest.workers}"
+        )
+
+    @property
+    def step(self) -> int:
+        return self._recent[-1].step if self._recent else 0
+
+    def _rate(self) -> float:
+        """Documents per second over the last steps."""
         documents, seconds = 0, 0.0
         for recent in self._recent:
             documents += recent.documents

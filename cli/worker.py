@@ -5,11 +5,13 @@ import os
 import re
 import secrets
 import socket
+from functools import partial
 
 import click
 
 from cli import errors
 from cli.errors import UsageError
+from cli.kernels import make_engine
 from cli.options import check_security, insecure_option, option, parent_option
 from cli.stopping import StopFlag
 from cli.version import versions
@@ -50,7 +52,8 @@ def worker(
         versions=versions(),
     )
     with stop:
-        outcome = WorkerService(identity, connect, max_idle, say).serve(stop)
+        service = WorkerService(identity, connect, max_idle, partial(make_engine, say=say), say)
+        outcome = service.serve(stop)
     if outcome.failure is not None:
         click.secho(f"gradflock: {outcome.failure}", fg="red", err=True)
         return errors.REFUSED if outcome.is_permanent else errors.FAILURE

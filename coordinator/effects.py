@@ -34,6 +34,17 @@ class Save:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Compute a step's held-out loss beside the loop, and say Evaluated; one at a time.
+
+    The step's line in metrics.jsonl waits for the answer.
+    """
+
+    step: int
+    params: Flat
+
+
+@dataclass(frozen=True, slots=True)
 class Tell:
     """Let people know."""
 
@@ -51,4 +62,4 @@ class Finish:
     failure: str | None = None
 
 
-Effect: TypeAlias = Send | Save | Tell | Finish
+Effect: TypeAlias = Send | Save | Evaluate | Tell | Finish

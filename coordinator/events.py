@@ -60,13 +60,25 @@ class SaveFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The held-out loss of a step is known.
+
+    Attributes:
+        held_out_loss: mean in nats; NaN where the arithmetic left the floats.
+    """
+
+    step: int
+    held_out_loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed; every message that had arrived by now has been handled."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """Somebody wants this coordinator to save and leave."""
+    """Somebody wants this coordinator to save and leave; said again every turn until it has."""
 
 
 Event: TypeAlias = (
@@ -77,6 +89,7 @@ Event: TypeAlias = (
     | Departed
     | Saved
     | SaveFailed
+    | Evaluated
     | Ticked
     | StopAsked
 )

@@ -85,6 +85,19 @@ class CheckpointFailed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class HeldOutEvaluated:
+    """The loss on the held-out documents is known for a step that is saved.
+
+    Attributes:
+        step: updates applied; 0 is the start of the run.
+        held_out_loss: mean in nats; NaN where the arithmetic left the floats.
+    """
+
+    step: int
+    held_out_loss: float
+
+
 Fact: TypeAlias = (
     StepCommitted
     | MemberJoined
@@ -94,4 +107,5 @@ Fact: TypeAlias = (
     | GradNotCounted
     | CheckpointDurable
     | CheckpointFailed
+    | HeldOutEvaluated
 )

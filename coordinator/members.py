@@ -17,7 +17,8 @@ class Member:
     Attributes:
         is_ready: it has said READY; before that it gets no work.
         params_digest: the parameters it holds, empty for none.
-        document_s: the longest it has been seen, or has said, to take for one document.
+        document_s: the longest it has been seen, or has said, to take for one document, or for
+            whatever more it does without looking at its socket.
         leases: ids of the leases it holds, oldest first.
     """
 

@@ -17,6 +17,11 @@ class Saves:
         self.durable_step = durable_step
         self.pending_step: int | None = None
 
+    @property
+    def newest(self) -> str:
+        """For people."""
+        return f"{'no step' if self.durable_step < 0 else f'step {self.durable_step}'} is durable"
+
     def start(self, now: float) -> None:
         """Count the time to the next save from now."""
         self._ended_s = now

@@ -18,6 +18,7 @@ from enum import Enum, auto
 
 from coordinator import events, facts
 from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.evaluations import Evaluations
 from coordinator.members import Member, Members
 from coordinator.outbox import Outbox
 from coordinator.saves import Saves
@@ -61,6 +62,7 @@ class CoordinatorState:
         gen: int,
         durable_step: int,
         rng: random.Random,
+        evaluations: Evaluations,
     ) -> None:
         """Begin where `training` stands.
 
@@ -80,6 +82,7 @@ class CoordinatorState:
         self._leave_reason = STOPPING
         self._failure: str | None = None
         self._saves = Saves(settings.checkpoint_every, durable_step)
+        self._evaluations = evaluations
         self._step_opened_s = 0.0
         self._next_lease = 1
         self._dropped = 0
@@ -105,8 +108,10 @@ class CoordinatorState:
                 return self._on_saved(step, now)
             case events.SaveFailed(step, reason):
                 return self._on_save_failed(step, reason, now)
+            case events.Evaluated(step, held_out_loss):
+                return self._evaluations.end(step, held_out_loss) + self._leave_if_saved(now)
             case events.StopAsked():
-                return self._leave(STOPPING, None, now)
+                return self._evaluations.hurry(now) + self._leave(STOPPING, None, now)
 
     def check(self) -> None:
         """Assert what must hold between any two events."""
@@ -116,15 +121,17 @@ class CoordinatorState:
         assert len(held) == len(set(held)), "a lease is held twice"
         assert all(len(member.leases) <= LEASES_MAX for member in self._members)
         assert self._saves.durable_step <= self._training.step
+        self._evaluations.check(self._saves.pending_step)
 
     # ---- the run ----------------------------------------------------------------------------
 
     def _on_started(self, now: float) -> list[Effect]:
         self._step_opened_s = now
-        effects: list[Effect] = []
         self._saves.start(now)
         if self._saves.durable_step < self._training.step:
-            effects += self._save()
+            effects = self._save()
+        else:
+            effects = self._evaluations.start(self._training.step, self._training.params)
         if self._training.is_finished:
             effects += self._leave(DONE, None, now)
         return effects
@@ -162,14 +169,14 @@ class CoordinatorState:
         return self._leave(STOPPING, failure, now)
 
     def _leave(self, reason: str, failure: str | None, now: float) -> list[Effect]:
-        if self._phase is not Phase.TRAINING:
-            return []
-        self._phase = Phase.LEAVING
-        self._leave_reason, self._failure = reason, failure
+        if self._phase is Phase.TRAINING:
+            self._phase = Phase.LEAVING
+            self._leave_reason, self._failure = reason, failure
         return self._leave_if_saved(now)
 
     def _leave_if_saved(self, now: float) -> list[Effect]:
-        if self._phase is not Phase.LEAVING or self._saves.pending_step is not None:
+        is_busy = self._saves.pending_step is not None or self._evaluations.is_running
+        if self._phase is not Phase.LEAVING or is_busy:
             return []
         if self._saves.durable_step < self._training.step and self._failure is None:
             return self._save()
@@ -183,7 +190,8 @@ class CoordinatorState:
     def _save(self) -> list[Effect]:
         training = self._training
         self._saves.begin(training.step)
-        return [Save(training.step, training.params, training.moments, training.loss)]
+        save = Save(training.step, training.params, training.moments, training.loss)
+        return self._evaluations.save(save)
 
     def _on_saved(self, step: int, now: float) -> list[Effect]:
         self._saves.succeed(step, now)
@@ -192,9 +200,7 @@ class CoordinatorState:
     def _on_save_failed(self, step: int, reason: str, now: float) -> list[Effect]:
         self._saves.fail(step, now)
         if self._phase is Phase.LEAVING and self._failure is None:
-            durable = self._saves.durable_step
-            newest = f"step {durable} is" if durable >= 0 else "no step is"
-            self._failure = f"{reason}; {newest} durable: make room and go on with --resume"
+            self._failure = f"{reason}; {self._saves.newest}: make room and go on with --resume"
         return [Tell(facts.CheckpointFailed(step, reason)), *self._leave_if_saved(now)]
 
     # ---- messages ---------------------------------------------------------------------------
@@ -350,7 +356,8 @@ class CoordinatorState:
     def _on_tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for member in self._members:
-            if now - member.last_heard_s > member.silence_limit_s:
+            is_silent = now - member.last_heard_s > member.silence_limit_s
+            if is_silent and self._phase is Phase.TRAINING:  # later, nobody is listened to
                 effects += self._lose(member, "it fell silent", now)
             elif now - member.pinged_s >= self._settings.heartbeat_s:
                 member.pinged_s = now

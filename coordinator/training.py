@@ -10,7 +10,8 @@ from array import array
 import numpy as np
 
 from coordinator.leases import Board, BranchSum
-from engine.optimizer import Moments, adam_update, learning_rate
+from engine.gradient import Engine
+from engine.optimizer import Moments, learning_rate
 from engine.params import Flat, params_digest, to_bytes
 from engine.run import Run
 from engine.shards import branch_documents, global_batch, order_by_length
@@ -32,9 +33,16 @@ class Training:
     """
 
     def __init__(
-        self, run: Run, step: int, params: Flat, moments: Moments, loss: float | None
+        self,
+        run: Run,
+        engine: Engine,
+        step: int,
+        params: Flat,
+        moments: Moments,
+        loss: float | None,
     ) -> None:
         self._run = run
+        self._engine = engine
         self._set(step, params, moments, loss)
 
     def _set(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
@@ -118,8 +126,11 @@ class Training:
         with np.errstate(over="ignore", invalid="ignore"):  # judged below
             total = self.board.total(config.shards)
         grad = array("d", (total.grad / config.batch_size).tobytes())
-        params, moments = adam_update(config, self.step, self.params, self.moments, grad)
-        if not np.isfinite(total.loss) or not np.isfinite(np.frombuffer(params)).all():
+        params, moments = self._engine.update(config, self.step, self.params, self.moments, grad)
+        # The moments too: an infinite one divides its parameter's step down to a harmless zero.
+        vectors = (params, moments.m, moments.v)
+        is_finite = all(np.isfinite(np.frombuffer(vector)).all() for vector in vectors)
+        if not np.isfinite(total.loss) or not is_finite:
             raise OverflowError("the update leaves the floats")
         self._set(self.step + 1, params, moments, total.loss / config.batch_size)
 

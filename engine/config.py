@@ -12,8 +12,9 @@ from typing import Any
 
 from engine.errors import ConfigError
 
-ENGINES = ("eager",)
+ENGINES = ("eager", "compiled")
 ACTIVATIONS = ("relu", "relu2")
+NORMS = ("rms", "layer")
 SCHEDULES = ("linear", "cosine", "constant")
 
 BATCH_SIZE_MAX = 1_000_000
@@ -21,11 +22,13 @@ BLOCK_SIZE_MAX = 65_534  # a document's number of tokens travels as uint16
 VOCAB_SIZE_MAX = 65_535  # token ids travel as uint16
 TASK_BYTES_MAX = 15 * 1024 * 1024  # parameters and documents of one task; a frame has 16 MiB
 NUM_PARAMS_MAX = TASK_BYTES_MAX // 8
+# Parameters times positions: to trace and fuse so large a graph takes 25 s and 1.3 GB.
+COMPILED_MAX = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """The shape of microgpt: a GPT-2 with RMSNorm, without biases."""
+    """The shape of microgpt: a GPT-2 whose norms have no gains and whose sums have no biases."""
 
     vocab_size: int  # characters and BOS
     n_layer: int = 1
@@ -33,6 +36,7 @@ class ModelConfig:
     n_head: int = 4
     block_size: int = 16  # positions; a longer document is cut
     activation: str = "relu"
+    norm: str = "rms"
 
     def __post_init__(self) -> None:
         for name in ("n_layer", "n_embd", "n_head"):
@@ -40,6 +44,7 @@ class ModelConfig:
         _check_int("block_size", self.block_size, 1, BLOCK_SIZE_MAX)
         _check_int("vocab_size", self.vocab_size, 3, VOCAB_SIZE_MAX)
         _check_choice("activation", self.activation, ACTIVATIONS)
+        _check_choice("norm", self.norm, NORMS)
         if self.n_embd % self.n_head:
             raise ConfigError(
                 f"expected n_embd to be a multiple of n_head, got n_embd {self.n_embd} and"
@@ -69,7 +74,7 @@ class TrainConfig:
     batch_size: int  # documents of one global batch
     shards: int  # leaves of the reduction tree; fixed for the run, whoever computes them
     seed: int = 42
-    engine: str = "eager"
+    engine: str = "compiled"
     learning_rate: float = 0.01
     beta1: float = 0.85
     beta2: float = 0.99
@@ -117,6 +122,13 @@ class WorkConfig:
             raise ConfigError(
                 f"expected parameters and a global batch of at most {TASK_BYTES_MAX:,} bytes, got"
                 f" {task_bytes:,} — train config; lower --batch-size, --block-size or --n-embd"
+            )
+        size = self.model.num_params * self.model.block_size
+        if self.engine == "compiled" and size > COMPILED_MAX:
+            raise ConfigError(
+                f"expected at most {COMPILED_MAX:,} parameters times positions for the compiled"
+                f" engine, got {size:,} — model config; lower --n-embd, --n-layer or"
+                " --block-size, or use --engine eager"
             )
 
     def to_json(self) -> str:

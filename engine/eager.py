@@ -7,27 +7,52 @@ compared with.
 import math
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import reduce
 from operator import add
 
-from engine.config import ModelConfig
+from engine.config import ModelConfig, TrainConfig
+from engine.gradient import GradientSum
 from engine.model import document_loss
+from engine.optimizer import Moments, adam_update
 from engine.params import Flat, as_matrices, layout_of
-from engine.scalar import OUT_OF_FLOATS, VALUES
+from engine.scalar import FLOATS, OUT_OF_FLOATS, VALUES
 from engine.shards import Tokens
 from engine.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class GradientSum:
-    """The summed loss, in nats, and gradient, (num_params,), of one document or of several."""
+class Eager:
+    """An `engine.gradient.Engine` in plain Python: one document at a time, one number at a time."""
 
-    loss: float
-    grad: Flat
+    def __init__(self, model: ModelConfig) -> None:
+        self._model = model
 
-    def plus(self, other: "GradientSum") -> "GradientSum":
-        assert len(self.grad) == len(other.grad)
-        return GradientSum(self.loss + other.loss, array("d", map(add, self.grad, other.grad)))
+    def portions(self, documents: Sequence[Tokens]) -> list[Sequence[Tokens]]:
+        return [[tokens] for tokens in documents]
+
+    def gradient(self, params: Flat, documents: Sequence[Tokens]) -> GradientSum:
+        """Sum the documents from left to right, each differentiated from zero."""
+        return reduce(
+            self.plus, (document_gradient(self._model, params, tokens) for tokens in documents)
+        )
+
+    def losses(self, params: Flat, documents: Sequence[Tokens]) -> list[float]:
+        matrices = as_matrices(layout_of(self._model), params.tolist())
+        losses = []
+        for tokens in documents:
+            try:
+                losses.append(document_loss(FLOATS, self._model, matrices, tokens))
+            except OUT_OF_FLOATS:
+                losses.append(math.nan)
+        return losses
+
+    def plus(self, a: GradientSum, b: GradientSum) -> GradientSum:
+        assert len(a.grad) == len(b.grad)
+        return GradientSum(a.loss + b.loss, array("d", map(add, a.grad, b.grad)))
+
+    def update(
+        self, config: TrainConfig, step: int, params: Flat, moments: Moments, grad: Flat
+    ) -> tuple[Flat, Moments]:
+        return adam_update(config, step, params, moments, grad)
 
 
 def document_gradient(config: ModelConfig, params: Sequence[float], tokens: Tokens) -> GradientSum:

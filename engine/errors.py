@@ -3,7 +3,8 @@
 EngineError
 ├── ConfigError      a setting that no run can have
 ├── DatasetError     documents that no run can train on
-└── UnknownCharacter a text with a character that the vocabulary lacks
+├── UnknownCharacter a text with a character that the vocabulary lacks
+└── GraphError       a graph or program that breaks the rules of its form
 """
 
 
@@ -32,3 +33,7 @@ class UnknownCharacter(EngineError):
             f"expected characters of {characters!r}, got {character!r}"
             " — the model has never seen it; leave it out"
         )
+
+
+class GraphError(EngineError):
+    """Raised when a graph or a program breaks the rules of its form."""

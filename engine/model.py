@@ -1,14 +1,14 @@
 """microgpt's forward pass and loss, written once for any kind of number.
 
 A small GPT-2, one position at a time: token and position embedding; in each layer attention over
-the positions so far, then a two-layer MLP, each behind an RMSNorm and beside a residual connection;
-logits over the vocabulary at the end. No biases, no final norm.
+the positions so far, then a two-layer MLP, each behind a norm and beside a residual connection;
+logits over the vocabulary at the end. No biases, no gains, no final norm.
 
 The order of every sum is part of the contract: from left to right, starting from 0. A division
 a / b is a * b ** -1 for every kind of number (it is not the same in the last bit).
 
 Source: Karpathy, microgpt (2026); Radford et al. 2019 (GPT-2); Zhang & Sennrich 2019,
-    arXiv:1910.07467 (RMSNorm).
+    arXiv:1910.07467 (RMSNorm); Ba et al. 2016, arXiv:1607.06450 (layer norm).
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,13 +39,21 @@ def document_loss(
     Args:
         tokens: n + 1 token ids for n positions, BOS at both ends (see Tokenizer).
     """
+    losses = position_losses(arithmetic, config, params, tokens)
+    return _sum(losses) * (1 / len(losses))
+
+
+def position_losses(
+    arithmetic: Arithmetic, config: ModelConfig, params: Params, tokens: Sequence[Any]
+) -> Vector:
+    """Give the loss of each position of one document, in nats; arguments as above."""
     cache = Cache(config)
     losses = []
     for position, (token, target) in enumerate(pairwise(tokens)):
         logits = forward(arithmetic, config, params, cache, token, position)
         probability = arithmetic.pick(softmax(arithmetic, logits), target)
         losses.append(-arithmetic.log(probability))
-    return _sum(losses) * (1 / len(losses))
+    return losses
 
 
 def forward(
@@ -58,14 +66,15 @@ def forward(
 ) -> Vector:
     """Give the logits, (vocab_size,), of the token after `token`; its keys and values join
     the cache."""
+    norm = layernorm if config.norm == "layer" else rmsnorm
     token_embedding = arithmetic.row(params["wte"], token)
     position_embedding = params["wpe"][position]
-    x = rmsnorm(_add(token_embedding, position_embedding))
+    x = norm(_add(token_embedding, position_embedding))
     for layer in range(config.n_layer):
         name = f"layer{layer}"
         keys, values = cache.keys[layer], cache.values[layer]
-        x = _add(attention(arithmetic, config, params, name, rmsnorm(x), keys, values), x)
-        x = _add(mlp(arithmetic, config, params, name, rmsnorm(x)), x)
+        x = _add(attention(arithmetic, config, params, name, norm(x), keys, values), x)
+        x = _add(mlp(arithmetic, config, params, name, norm(x)), x)
     return linear(x, params["lm_head"])
 
 
@@ -112,6 +121,12 @@ def rmsnorm(x: Vector) -> Vector:
     mean_square = divide(_dot(x, x), len(x))
     scale = (mean_square + NORM_EPSILON) ** -0.5
     return [element * scale for element in x]
+
+
+def layernorm(x: Vector) -> Vector:
+    """Shift x to a mean of 0 and scale it to a variance of 1; without gain and bias."""
+    mean = divide(_sum(x), len(x))
+    return rmsnorm([element - mean for element in x])
 
 
 def softmax(arithmetic: Arithmetic, logits: Vector) -> Vector:

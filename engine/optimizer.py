@@ -1,7 +1,8 @@
 """Adam, in scalar Python, exactly as microgpt does it.
 
 Powers stay powers: `x ** 2` and `x ** 0.5` go through pow and differ from x * x and sqrt(x) in last
-bits, so this belongs to the eager engine and its recorded losses.
+bits, so `adam_update` belongs to the eager engine and its recorded losses. Faster engines have
+`engine.vector`.
 
 Source: Kingma & Ba 2015, arXiv:1412.6980, algorithm 1.
 """

@@ -1,11 +1,15 @@
 """Where the tests find what the repository does not carry, and how hypothesis behaves in them."""
 
+import gc
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from cli.kernels import kept_library
+from engine.config import ModelConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +36,28 @@ def canonical_names() -> Path:
 def golden() -> Path:
     """The recorded results: tests/golden, whose README says where each file comes from."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def kernels(pytestconfig: pytest.Config) -> None:
+    """Compiled kernels, for this process and, as an image brings them, for those it starts.
+
+    They are kept between sessions: to compile them takes longer than most tests.
+    """
+    assert pytestconfig.cache is not None
+    directory = pytestconfig.cache.mkdir("kernels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADFLOCK_CACHE_DIR", str(directory))
+        kept_library(ModelConfig(vocab_size=27), print)
+    os.environ["GRADFLOCK_KERNELS"] = str(directory / "kernels")
+    gc.freeze()  # what numba leaves need not be looked at again for each of eager's graphs
+
+
+@pytest.fixture(autouse=True)
+def _kernels_where_they_are_needed(request: pytest.FixtureRequest) -> None:
+    """Unit tests do without."""
+    if request.node.get_closest_marker("unit") is None:
+        request.getfixturevalue("kernels")
 
 
 def _cache_dir() -> Path:

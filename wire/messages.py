@@ -64,7 +64,7 @@ class Ready:
     config_hash: str  # WorkConfig.digest as the worker understood it
     fingerprint: str  # digest of probe gradients; empty where none is asked for
     params_digest: str  # of the parameters the worker holds, empty for none
-    document_s: float  # how long the longest document takes it
+    document_s: float  # how long its largest portion takes: a document, or a shard if compiled
 
 
 @dataclass(frozen=True, slots=True)

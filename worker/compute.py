@@ -1,13 +1,15 @@
-"""Summing a branch's gradients, a document at a time, so that the caller can look up between two.
+"""Summing a branch's gradients, a portion at a time, so that the caller can look up between two.
 
 The worker walks the tree of `engine.tree` over its own part: the documents are cut into the shards
-of the branch, a shard is summed from left to right, and the shards are added as the tree says.
+of the branch, a shard is summed from left to right, and the shards are added as the tree says. How
+much of a shard is one portion, the engine says.
 """
 
+from collections import deque
 from collections.abc import Sequence
 
 from engine.config import WorkConfig
-from engine.eager import GradientSum, document_gradient
+from engine.gradient import Engine, GradientSum
 from engine.params import Flat, from_bytes
 from engine.shards import Tokens, cut_branch, shard_bounds
 from engine.tree import Branch, tree_sum
@@ -47,32 +49,43 @@ class BranchComputation:
     """
 
     def __init__(
-        self, work: WorkConfig, params: Flat, documents: Sequence[Tokens], lo: int, hi: int
+        self,
+        engine: Engine,
+        work: WorkConfig,
+        params: Flat,
+        documents: Sequence[Tokens],
+        lo: int,
+        hi: int,
     ) -> None:
-        self._work = work
+        self._engine = engine
         self._params = params
         self._lo, self._hi = lo, hi
         shards = cut_branch(documents, lo, hi, work.batch_size, work.shards)
-        self._documents = [
-            (shard, tokens) for shard, part in enumerate(shards, start=lo) for tokens in part
-        ]
+        self._portions = deque(
+            (shard, portion)
+            for shard, part in enumerate(shards, start=lo)
+            for portion in engine.portions(part)
+        )
         self._sums: dict[Branch, GradientSum] = {}
         self.documents_done = 0
         self.total: GradientSum | None = None
 
     def advance(self) -> None:
-        """Differentiate one more document."""
-        shard, tokens = self._documents[self.documents_done]
-        one = document_gradient(self._work.model, self._params, tokens)
+        """Differentiate one more portion."""
+        shard, portion = self._portions.popleft()
+        one = self._engine.gradient(self._params, portion)
         known = self._sums.get((shard, shard + 1))
-        self._sums[(shard, shard + 1)] = one if known is None else known.plus(one)
-        self.documents_done += 1
-        if self.documents_done == len(self._documents):
-            self.total = tree_sum(self._lo, self._hi, self._sums.get, GradientSum.plus)
+        total = one if known is None else self._engine.plus(known, one)
+        self._sums[(shard, shard + 1)] = total
+        self.documents_done += len(portion)
+        if not self._portions:
+            self.total = tree_sum(self._lo, self._hi, self._sums.get, self._engine.plus)
 
 
-def probe_document(work: WorkConfig) -> GradientSum:
-    """Differentiate one document of the greatest length, to see how long that takes."""
+def probe_portion(engine: Engine, work: WorkConfig) -> GradientSum:
+    """Differentiate the largest portion that a task can bring, to see how long that takes."""
     model = work.model
     params = from_bytes(bytes(8 * model.num_params))
-    return document_gradient(model, params, [0] * (model.block_size + 1))
+    longest = [0] * (model.block_size + 1)
+    largest_shard = [longest] * -(-work.batch_size // work.shards)
+    return engine.gradient(params, engine.portions(largest_shard)[0])

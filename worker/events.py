@@ -37,7 +37,8 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The engine is ready; the longest document takes document_s seconds."""
+    """The engine is ready; the largest portion that a task can bring takes document_s seconds: one
+    document for eager, a shard for compiled."""
 
     document_s: float
 

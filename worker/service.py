@@ -1,7 +1,8 @@
 """The worker's loop: where its state machine meets the socket, the engine and the clock.
 
-One thread. Between two documents it looks at the socket, so that a heartbeat is a sign of life of
-the thread that computes.
+Between two portions of its work it looks at the socket, so that a heartbeat is a sign of life of
+the thread that computes. Preparing an engine may mean to compile it, and has a thread of its own:
+the coordinator hears from us meanwhile.
 """
 
 import gc
@@ -9,14 +10,17 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Thread
 
-from engine.config import WorkConfig
+from engine.config import ModelConfig, WorkConfig
+from engine.gradient import Engine
 from engine.params import to_bytes
 from wire.codec import decode, encode
 from wire.errors import WireError
 from wire.transport import Connection
 from worker import events
-from worker.compute import BranchComputation, probe_document
+from worker.compute import BranchComputation, probe_portion
 from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Send, Tell
 from worker.state import Identity, WorkerState
 
@@ -34,19 +38,24 @@ class WorkerService:
         identity: Identity,
         address: str,
         max_idle_s: float | None,
+        make_engine: Callable[[str, ModelConfig], Engine],
         observe: Callable[[str], None],
     ) -> None:
         """Make the machine; nothing is connected yet.
 
         Args:
+            make_engine: gives the engine of a name; called in another thread.
             observe: told every line that a person may want to read.
         """
         self._address = address
+        self._make_engine = make_engine
         self._observe = observe
         rng = random.Random(secrets.randbits(64))
         self._state = WorkerState(identity, address, max_idle_s, rng)
         self._connection: Connection | None = None
         self._work: WorkConfig | None = None
+        self._engine: Engine | None = None
+        self._preparing: Future[tuple[Engine, float]] | None = None
         self._computation: BranchComputation | None = None
         self._computing_since_s = 0.0
         self._exit: Exit | None = None
@@ -82,6 +91,10 @@ class WorkerService:
             if connection is self._connection:
                 self._handle(events.Opened() if is_up else events.Closed())
         self._handle(events.Ticked())
+        if self._preparing is not None and self._preparing.done():
+            self._engine, portion_s = self._preparing.result()
+            self._preparing = None
+            self._handle(events.Prepared(portion_s))
         if self._computation is not None:
             self._advance(self._computation)
 
@@ -109,20 +122,40 @@ class WorkerService:
                         self._connection.close(linger_ms=0)  # its messages are of no use to others
                     self._connection = Connection(self._address)
                 case Prepare(work):
-                    self._work = work
-                    began_s = time.monotonic()
-                    probe_document(work)
-                    self._handle(events.Prepared(time.monotonic() - began_s))
+                    self._prepare(work)
                 case Compute(lo, hi, params, documents):
                     assert self._work is not None
+                    assert self._engine is not None
                     self._computing_since_s = time.monotonic()
-                    self._computation = BranchComputation(self._work, params, documents, lo, hi)
+                    self._computation = BranchComputation(
+                        self._engine, self._work, params, documents, lo, hi
+                    )
                 case Abandon():
                     self._computation = None
                 case Tell(text):
                     self._observe(text)
                 case Exit():
                     self._exit = effect
+
+    def _prepare(self, work: WorkConfig) -> None:
+        """Begin to make an engine; one that is being made for another run is forgotten."""
+        if self._preparing is not None and self._work == work:
+            return  # a session later, the same run
+        self._work = work
+        prepared: Future[tuple[Engine, float]] = Future()
+
+        def prepare() -> None:
+            try:
+                engine = self._make_engine(work.engine, work.model)
+                probe_portion(engine, work)  # compiles
+                began_s = time.monotonic()
+                probe_portion(engine, work)
+                prepared.set_result((engine, time.monotonic() - began_s))
+            except BaseException as error:
+                prepared.set_exception(error)
+
+        self._preparing = prepared
+        Thread(target=prepare, daemon=True).start()
 
 
 def _event(frames: list[bytes]) -> events.Event:

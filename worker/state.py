@@ -252,7 +252,7 @@ class WorkerState:
         if self._phase is not Phase.PREPARING:
             return []
         self._document_s = document_s
-        self._heard_s = now  # preparing blocks; what was said meanwhile has not been read yet
+        self._heard_s = now  # a compilation holds us up; what was said meanwhile may be unread
         self._enter(Phase.WORKING, now)
         return [self._ready()]
 

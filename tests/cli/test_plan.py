@@ -1,5 +1,7 @@
 """From flags, preset and run directory to the run that is meant, or to a reason why not."""
 
+import hashlib
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,7 @@ def test_a_directory_with_a_run_in_it_is_no_place_for_a_new_one(tmp_path: Path) 
 
 @pytest.mark.parametrize("resume", ["always", "auto"])
 def test_a_run_goes_on_from_its_checkpoint_without_any_flag(tmp_path: Path, resume: str) -> None:
-    before, _ = plan_of(tmp_path, **FLAGS, activation="relu2")
+    before, _ = plan_of(tmp_path, **FLAGS, activation="relu2", norm="layer")
     save(tmp_path, before, step=3)
 
     plan, said = plan_of(tmp_path, resume)
@@ -130,6 +132,26 @@ def test_a_run_goes_on_from_its_checkpoint_without_any_flag(tmp_path: Path, resu
     assert plan.resumed is not None
     assert plan.resumed.step == 3
     assert numbers_of(plan) == numbers_of(before)
+    assert said == []
+
+
+def test_a_run_from_before_there_was_a_choice_of_norms_has_rms_norms(tmp_path: Path) -> None:
+    directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0], step=3)
+    (data_path,) = directory.checkpoints.glob("*.safetensors")
+    record_path = data_path.with_suffix(".json")
+    data = data_path.read_bytes()
+    header_end = 8 + int.from_bytes(data[:8], "little")
+    older_header = data[8:header_end].replace(rb"\"norm\":\"rms\",", b"")
+    older = data[:8] + older_header.ljust(header_end - 8) + data[header_end:]
+    record = {**json.loads(record_path.read_text()), "sha256": hashlib.sha256(older).hexdigest()}
+    data_path.write_bytes(older)
+    record_path.write_text(json.dumps(record))
+
+    plan, said = plan_of(tmp_path, "always")
+
+    assert older != data
+    assert plan.resumed is not None
+    assert plan.run.model.norm == "rms"
     assert said == []
 
 
@@ -175,14 +197,21 @@ def test_flags_that_say_what_is_recorded_are_no_change(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_size", 3), ("shards", 2), ("seed", 1), ("n_embd", 4), ("learning_rate", 0.5)],
+    [
+        ("batch_size", 3),
+        ("shards", 2),
+        ("seed", 1),
+        ("n_embd", 4),
+        ("norm", "layer"),
+        ("learning_rate", 0.5),
+    ],
 )
 def test_another_setting_than_the_recorded_one_is_refused(
-    tmp_path: Path, name: str, value: float
+    tmp_path: Path, name: str, value: object
 ) -> None:
     save(tmp_path, plan_of(tmp_path, **FLAGS)[0])
 
-    with pytest.raises(RunDirectoryError, match=rf"expected {name} .* as recorded, got {value}"):
+    with pytest.raises(RunDirectoryError, match=rf"expected {name} .* as recorded, got {value!r}"):
         plan_of(tmp_path, "always", **{name: value})
 
 

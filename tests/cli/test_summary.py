@@ -1,6 +1,7 @@
 """What is printed when a run has ended, or was stopped."""
 
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import pytest
 from cli.summary import print_summary
 from coordinator.checkpoint import RunDirectory
 from coordinator.errors import RunDirectoryError
+from coordinator.facts import StepCommitted
+from coordinator.metrics import Metrics
 from sampler.model import ServedModel
 from tests.cli.runs import FLAGS, plan_of, save
 
@@ -45,12 +48,62 @@ def test_a_finished_run_is_one_json_object(
     }
 
 
-def test_a_held_out_loss_is_told_where_there_are_such_documents(
+def evaluate(path: Path, step: int, held_out_loss: float) -> None:
+    """Leave the metrics of a run that was evaluated at its last step."""
+    (path / "run").mkdir(exist_ok=True)
+    with Metrics(RunDirectory(path / "run").metrics, 0) as metrics:
+        metrics.append(StepCommitted(step, 1.25, 8, 0.5, 2, 0.01))
+        metrics.hold(step)
+        metrics.complete(step, held_out_loss)
+
+
+@pytest.mark.parametrize("step", [4, 9])
+def test_the_held_out_loss_is_that_of_the_newest_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], step: int
+) -> None:
+    evaluate(tmp_path, step, 7 / 3)
+
+    facts = json.loads(printed(tmp_path, capsys, step, as_json=True, held_out=0.5))
+
+    assert facts["held_out_loss"] == 7 / 3
+
+
+def test_a_held_out_loss_of_an_older_step_is_not_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    evaluate(tmp_path, 8, 7 / 3)
+
     facts = json.loads(printed(tmp_path, capsys, 9, as_json=True, held_out=0.5))
 
-    assert 0.5 < facts["held_out_loss"] < 3.0
+    assert facts["held_out_loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("held_out_loss", "words"),
+    [(7 / 3, "loss 1.2500, held-out loss 2.3333\n"), (math.nan, ", held-out loss not finite\n")],
+)
+def test_people_are_told_the_held_out_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], held_out_loss: float, words: str
+) -> None:
+    evaluate(tmp_path, 9, held_out_loss)
+
+    assert words in printed(tmp_path, capsys, 9, as_json=False, held_out=0.5)
+
+
+def test_a_held_out_loss_that_is_not_finite_is_null(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(tmp_path, 9, math.nan)
+
+    facts = json.loads(printed(tmp_path, capsys, 9, as_json=True, held_out=0.5))
+
+    assert facts["held_out_loss"] is None
+
+
+def test_people_are_not_told_a_held_out_loss_that_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "held-out" not in printed(tmp_path, capsys, 9, as_json=False, held_out=0.5)
 
 
 def test_a_finished_run_says_its_loss_and_how_to_draw_more(

@@ -7,12 +7,13 @@ from typing import get_args
 
 import pytest
 
-from cli.view import JsonView, LiveView, PlainView, choose_view, describe, read_fact
+from cli.view import JsonView, LiveView, PlainView, Said, choose_view, describe, read_fact
 from coordinator.facts import (
     CheckpointDurable,
     CheckpointFailed,
     Fact,
     GradNotCounted,
+    HeldOutEvaluated,
     MemberJoined,
     MemberLost,
     MessageDropped,
@@ -31,6 +32,7 @@ FACTS = [
     GradNotCounted("w1-ab", 3, "MISMATCH"),
     CheckpointDurable(3),
     CheckpointFailed(3, "no space"),
+    HeldOutEvaluated(3, 7 / 3),
 ]
 
 
@@ -72,7 +74,7 @@ def test_what_is_said_is_a_line_too() -> None:
     JsonView(stream).say("two\nlines")
 
     assert stream.getvalue().count("\n") == 1
-    assert read_fact(stream.getvalue()) == "two\nlines"
+    assert read_fact(stream.getvalue()) == Said("two\nlines")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +123,7 @@ def test_a_run_goes_on_when_nobody_reads_any_more() -> None:
         (CheckpointFailed(3, "no space"), "step 3 is not saved: no space"),
         (CheckpointDurable(3), ""),
         (StepCommitted(3, 1.0, 8, 0.1, 2, 0.01), ""),
+        (HeldOutEvaluated(3, 2.5), ""),
     ],
 )
 def test_what_happens_is_a_sentence(fact: Fact, line: str) -> None:
@@ -149,6 +152,22 @@ def test_progress_is_shown_for_the_first_step_and_the_last(
     ]
 
 
+def test_progress_shows_the_newest_held_out_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    view = PlainView(3)
+
+    view.observe(HeldOutEvaluated(0, 3.29583))
+    view.observe(committed(1))
+    view.observe(HeldOutEvaluated(1, 3.0))
+    view.observe(committed(2))
+    view.observe(HeldOutEvaluated(2, 2.37194))
+    view.observe(committed(3))
+
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1/3  loss 2.5000  held-out 3.2958  16.0 documents/s  workers 2",
+        "step 3/3  loss 2.5000  held-out 2.3719  16.0 documents/s  workers 2",
+    ]
+
+
 def test_the_shown_rate_is_that_of_the_last_steps(capsys: pytest.CaptureFixture[str]) -> None:
     view = PlainView(40)
 
@@ -171,6 +190,18 @@ def test_what_happens_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> No
 def test_without_a_terminal_lines_are_plain() -> None:
     assert isinstance(choose_view("text", 5), PlainView)
     assert isinstance(choose_view("json", 5), JsonView)
+
+
+def test_on_a_terminal_the_held_out_loss_of_the_last_step_is_shown_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = LiveView(1)
+
+    view.observe(committed(1))
+    view.observe(HeldOutEvaluated(1, 2.37194))
+    view.close()
+
+    assert "loss 2.5000  held-out 2.3719" in capsys.readouterr().err
 
 
 def test_on_a_terminal_names_in_brackets_are_shown_as_they_are(

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 from coordinator import events
 from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.evaluations import Evaluations
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
 from engine.config import TrainConfig, WorkConfig
+from engine.eager import Eager
 from engine.optimizer import Moments
 from engine.params import from_bytes, to_bytes
 from engine.reference import train
@@ -40,7 +42,7 @@ def work_of(run: Run) -> WorkConfig:
 
 
 def training_of(run: Run) -> Training:
-    return Training(run, 0, run.params, Moments.zeros(run.model.num_params), None)
+    return Training(run, Eager(run.model), 0, run.params, Moments.zeros(run.model.num_params), None)
 
 
 class Hand:
@@ -65,7 +67,9 @@ class Hand:
         key = (task.params_digest, task.lo, task.hi)
         if key not in self._known:
             vector = from_bytes(self._params[task.params_digest])
-            one = BranchComputation(work_of(self._run), vector, documents, task.lo, task.hi)
+            one = BranchComputation(
+                Eager(self._run.model), work_of(self._run), vector, documents, task.lo, task.hi
+            )
             while one.total is None:
                 one.advance()
             self._known[key] = Grad(
@@ -99,12 +103,20 @@ class Scenario:
         durable_step: int = 0,
         training: Training | None = None,
         hand: Hand | None = None,
+        evaluations: Evaluations | None = None,
     ) -> None:
         self.run = run
         self.hand = hand or Hand(run)
         self.training = training or training_of(run)
         self.state = CoordinatorState(
-            self.training, work_of(run), Settings(every), RUN, 4, durable_step, random.Random(1)
+            training=self.training,
+            work=work_of(run),
+            settings=Settings(every),
+            run=RUN,
+            gen=4,
+            durable_step=durable_step,
+            rng=random.Random(1),
+            evaluations=evaluations or Evaluations(bool(run.held_out)),
         )
         self.seen: list[Effect] = []
         self.welcomes: dict[bytes, Welcome] = {}
@@ -177,7 +189,7 @@ def is_finished(scenario: Scenario) -> bool:
 
 
 def reference(run: Run) -> list[tuple[float, bytes]]:
-    return [(loss, to_bytes(params)) for loss, params in train(run)]
+    return [(loss, to_bytes(params)) for loss, params in train(run, Eager(run.model))]
 
 
 def vector_of(scenario: Scenario, value: float) -> bytes:

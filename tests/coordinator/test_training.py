@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from coordinator.leases import BranchSum
-from engine.params import to_bytes
-from engine.reference import shard_sum
+from coordinator.training import Training
+from engine.config import TrainConfig
+from engine.eager import Eager
+from engine.optimizer import Moments
+from engine.params import Flat, to_bytes
 from engine.shards import cut_branch, global_batch, order_by_length
+from engine.vector import adam_update
 from tests.coordinator.scenario import reference, small_run, training_of
 from wire.messages import Grad
 from wire.payload import unpack_task
@@ -50,7 +54,7 @@ def test_a_step_is_committed_with_the_bits_of_the_reference() -> None:
         training.cut(2)
         batch = order_by_length(global_batch(run.documents, step, 6))
         for shard, documents in enumerate(cut_branch(batch, 0, 2, 6, 2)):
-            one = shard_sum(run.model, training.params, documents)
+            one = Eager(run.model).gradient(training.params, documents)
             training.board.count((shard, shard + 1), BranchSum(one.loss, np.array(one.grad)))
         training.commit()
 
@@ -73,6 +77,31 @@ def test_a_commit_opens_a_step_without_sums() -> None:
     assert training.loss == 0.25
     assert not training.is_finished
     assert training.params_digest == before  # a gradient of zero moves nothing
+
+
+class Silent(Eager):
+    """Updates as fast engines do: what leaves the floats is infinite, and nothing is raised."""
+
+    def update(
+        self, config: TrainConfig, step: int, params: Flat, moments: Moments, grad: Flat
+    ) -> tuple[Flat, Moments]:
+        return adam_update(config, step, params, moments, grad)
+
+
+@pytest.mark.parametrize("engine", [Eager, Silent])
+def test_an_update_that_leaves_the_floats_is_not_committed(engine: type[Eager]) -> None:
+    """The square of such a gradient is infinite, and its parameter would stay where it is."""
+    run = small_run(steps=2, batch_size=6, shards=1)
+    moments = Moments.zeros(run.model.num_params)
+    training = Training(run, engine(run.model), 0, run.params, moments, None)
+    training.board.count((0, 1), BranchSum(1.5, np.full(run.model.num_params, 1e200)))
+
+    with pytest.raises(OverflowError):
+        training.commit()
+
+    assert training.step == 0
+    assert training.params == run.params
+    assert training.moments == moments
 
 
 def test_two_equal_answers_that_are_no_numbers_are_the_truth() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.config import ModelConfig, TrainConfig, WorkConfig, canonical_json
+from engine.config import COMPILED_MAX, ModelConfig, TrainConfig, WorkConfig, canonical_json
 from engine.errors import ConfigError
 
 pytestmark = pytest.mark.unit
@@ -35,6 +35,7 @@ def test_the_embedding_is_shared_evenly_among_the_heads() -> None:
         ({"vocab_size": 2}, "vocab_size of 3 to 65,535", "2", "the dataset"),
         ({"vocab_size": 65_536}, "vocab_size of 3 to 65,535", "65536", "the dataset"),
         ({"activation": "gelu"}, "activation to be relu or relu2", "'gelu'", "--activation"),
+        ({"norm": "batch"}, "norm to be rms or layer", "'batch'", "--norm"),
         ({"n_head": 3}, "n_embd to be a multiple of n_head", "n_embd 16 and n_head 3", "--n-head"),
         ({"n_embd": 1024}, "at most 1,966,080 parameters", "12,654,592", "lower --n-embd"),
     ],
@@ -101,7 +102,7 @@ def test_a_fraction_may_be_zero(name: str) -> None:
 WORK = WorkConfig(engine="eager", batch_size=8, shards=4, model=ModelConfig(vocab_size=27))
 WORK_JSON = (
     '{"batch_size":8,"engine":"eager","model":{"activation":"relu","block_size":16,"n_embd":16,'
-    '"n_head":4,"n_layer":1,"vocab_size":27},"shards":4}'
+    '"n_head":4,"n_layer":1,"norm":"rms","vocab_size":27},"shards":4}'
 )
 
 
@@ -130,8 +131,9 @@ def test_the_digest_is_the_sha256_of_that_text() -> None:
         WorkConfig("eager", 8, 8, ModelConfig(vocab_size=27)),
         WorkConfig("eager", 8, 4, ModelConfig(vocab_size=28)),
         WorkConfig("eager", 8, 4, ModelConfig(vocab_size=27, activation="relu2")),
+        WorkConfig("eager", 8, 4, ModelConfig(vocab_size=27, norm="layer")),
     ],
-    ids=["batch_size", "shards", "vocab_size", "activation"],
+    ids=["batch_size", "shards", "vocab_size", "activation", "norm"],
 )
 def test_whatever_changes_a_gradient_changes_the_digest(other: WorkConfig) -> None:
     assert other.digest != WORK.digest
@@ -176,7 +178,7 @@ def test_canonical_json_has_no_word_for_nan() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"engine": "abacus"}, "expected engine to be eager, got 'abacus'"),
+        ({"engine": "abacus"}, "expected engine to be eager or compiled, got 'abacus'"),
         ({"batch_size": "many"}, "expected batch_size of 1 to 1,000,000, got 'many'"),
         ({"shards": 0}, "expected shards of 1 to 8, got 0"),
     ],
@@ -195,13 +197,38 @@ def test_a_global_batch_that_does_not_fit_into_a_frame_is_refused() -> None:
         WorkConfig("eager", 500_000, 1, ModelConfig(27))
 
 
-def test_the_defaults_of_a_run_are_those_of_microgpt() -> None:
+def test_a_model_too_large_to_compile_is_refused_and_the_eager_engine_named() -> None:
+    """Its graph could take all memory: better to read that than to be killed."""
+    model = ModelConfig(vocab_size=27, n_embd=64, block_size=32)
+    size = model.num_params * model.block_size
+
+    with pytest.raises(ConfigError) as caught:
+        WorkConfig("compiled", 8, 4, model)
+
+    claim, advice = str(caught.value).split(" — ")
+    assert size > COMPILED_MAX
+    assert claim == (
+        f"expected at most {COMPILED_MAX:,} parameters times positions for the compiled engine,"
+        f" got {size:,}"
+    )
+    assert "--engine eager" in advice
+    assert WorkConfig("eager", 8, 4, model).engine == "eager"
+
+
+def test_a_model_exactly_at_the_limit_is_compiled() -> None:
+    model = ModelConfig(vocab_size=225, n_embd=25, n_head=5, block_size=50)
+
+    assert model.num_params * model.block_size == COMPILED_MAX
+    assert WorkConfig("compiled", 8, 4, model).model == model
+
+
+def test_the_defaults_of_a_run_are_those_of_microgpt_but_for_the_engine() -> None:
     assert TrainConfig(steps=1000, batch_size=1, shards=1) == TrainConfig(
         steps=1000,
         batch_size=1,
         shards=1,
         seed=42,
-        engine="eager",
+        engine="compiled",
         learning_rate=0.01,
         beta1=0.85,
         beta2=0.99,

@@ -7,14 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from engine.config import ModelConfig
-from engine.eager import GradientSum, document_gradient
+from engine.config import ModelConfig, TrainConfig
+from engine.eager import Eager, document_gradient
+from engine.gradient import GradientSum
+from engine.optimizer import Moments, adam_update
 from engine.params import as_matrices, initialise, layout_of
 
 pytestmark = pytest.mark.unit
 
 CONFIG = ModelConfig(vocab_size=3, n_embd=2, n_head=1, block_size=3)
 PARAMS = initialise(CONFIG, random.Random(1))
+ENGINE = Eager(CONFIG)
+DOCUMENTS = [[2, 0, 2], [2, 1, 1, 2], [2, 2]]
 
 
 def test_every_document_is_differentiated_from_zero() -> None:
@@ -35,8 +39,45 @@ def test_sums_add_losses_and_gradients_from_left_to_right() -> None:
     left = GradientSum(0.1, array("d", [0.1, 1e16]))
     right = GradientSum(0.2, array("d", [0.2, 1.0]))
 
-    assert left.plus(right) == GradientSum(0.1 + 0.2, array("d", [0.1 + 0.2, 1e16]))
+    assert ENGINE.plus(left, right) == GradientSum(0.1 + 0.2, array("d", [0.1 + 0.2, 1e16]))
     assert left.grad == array("d", [0.1, 1e16])
+
+
+def test_a_shard_adds_its_documents_from_left_to_right() -> None:
+    a, b, c = (document_gradient(CONFIG, PARAMS, tokens) for tokens in DOCUMENTS)
+
+    assert ENGINE.gradient(PARAMS, DOCUMENTS) == ENGINE.plus(ENGINE.plus(a, b), c)
+
+
+def test_the_portions_of_a_shard_are_its_documents_one_by_one() -> None:
+    assert ENGINE.portions(DOCUMENTS) == [[[2, 0, 2]], [[2, 1, 1, 2]], [[2, 2]]]
+
+
+def test_a_loss_without_a_gradient_has_the_bits_of_one_with_it() -> None:
+    losses = [document_gradient(CONFIG, PARAMS, tokens).loss for tokens in DOCUMENTS]
+
+    assert ENGINE.losses(PARAMS, DOCUMENTS) == losses
+
+
+def test_a_loss_outside_the_floats_is_nan_and_its_neighbours_are_not() -> None:
+    params = array("d", PARAMS)
+    (lm_head,) = (place for place in layout_of(CONFIG) if place.name == "lm_head")
+    for i in range(lm_head.offset, lm_head.offset + lm_head.columns):
+        params[i] *= 1e6  # token 0 is certain, or impossible
+
+    losses = ENGINE.losses(params, [[2, 0], [2, 2], [2, 0]])
+
+    assert [math.isnan(loss) for loss in losses] in ([False, True, False], [True, False, True])
+
+
+def test_an_update_is_adam_in_scalar_python() -> None:
+    config = TrainConfig(steps=2, batch_size=1, shards=1)
+    grad = ENGINE.gradient(PARAMS, DOCUMENTS).grad
+    moments = Moments.zeros(CONFIG.num_params)
+
+    updated = ENGINE.update(config, 1, PARAMS, moments, grad)
+
+    assert updated == adam_update(config, 1, PARAMS, moments, grad)
 
 
 @pytest.mark.parametrize(

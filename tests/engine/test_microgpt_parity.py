@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine.config import TrainConfig
+from engine.eager import Eager
 from engine.params import Flat, as_matrices, layout_of
 from engine.reference import train
 from engine.run import Run, prepare_run
@@ -61,7 +62,7 @@ def test_the_first_50_losses_are_those_of_microgpt(canonical_names: Path, golden
     expected = recorded_losses(golden / "microgpt_losses.txt")
 
     run = microgpt_run(canonical_names, 1000, "relu")
-    losses = [loss for loss, _ in islice(train(run), 50)]
+    losses = [loss for loss, _ in islice(train(run, Eager(run.model)), 50)]
 
     assert losses == expected[:50]
 
@@ -73,7 +74,7 @@ def test_the_first_50_losses_with_relu2_are_those_of_microgpt(
     expected = recorded_losses(golden / "microgpt_relu2_losses.txt")
 
     run = microgpt_run(canonical_names, 200, "relu2")
-    losses = [loss for loss, _ in islice(train(run), 50)]
+    losses = [loss for loss, _ in islice(train(run, Eager(run.model)), 50)]
 
     assert losses == expected[:50]
 
@@ -94,7 +95,7 @@ def test_all_1000_losses_and_then_20_names_are_those_of_microgpt(
 def train_and_name(run: Run) -> tuple[list[float], list[str]]:
     losses: list[float] = []
     params: Flat = run.params
-    for loss, updated in train(run):
+    for loss, updated in train(run, Eager(run.model)):
         losses.append(loss)
         params = updated
     rng = random.Random()

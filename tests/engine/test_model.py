@@ -13,6 +13,7 @@ from engine.model import (
     divide,
     document_loss,
     forward,
+    layernorm,
     linear,
     mlp,
     rmsnorm,
@@ -34,9 +35,20 @@ DOCUMENTS = [  # BOS is 3
 ]
 
 
-def small_model(activation: str) -> ModelConfig:
+KINDS = pytest.mark.parametrize(
+    ("activation", "norm"), [("relu", "rms"), ("relu2", "rms"), ("relu", "layer")]
+)
+
+
+def small_model(activation: str, norm: str = "rms") -> ModelConfig:
     return ModelConfig(
-        vocab_size=4, n_layer=2, n_embd=4, n_head=2, block_size=BLOCK_SIZE, activation=activation
+        vocab_size=4,
+        n_layer=2,
+        n_embd=4,
+        n_head=2,
+        block_size=BLOCK_SIZE,
+        activation=activation,
+        norm=norm,
     )
 
 
@@ -50,10 +62,12 @@ def loss_in_floats(config: ModelConfig, params: list[float], tokens: list[int]) 
     return loss
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu2"])
+@KINDS
 @pytest.mark.parametrize("tokens", DOCUMENTS)
-def test_values_and_floats_give_the_same_loss_bits(activation: str, tokens: list[int]) -> None:
-    config = small_model(activation)
+def test_values_and_floats_give_the_same_loss_bits(
+    activation: str, norm: str, tokens: list[int]
+) -> None:
+    config = small_model(activation, norm)
     params = random_params(config)
 
     loss = document_gradient(config, params, tokens).loss
@@ -61,10 +75,12 @@ def test_values_and_floats_give_the_same_loss_bits(activation: str, tokens: list
     assert loss.hex() == loss_in_floats(config, params, tokens).hex()
 
 
-@pytest.mark.parametrize("activation", ["relu", "relu2"])
+@KINDS
 @pytest.mark.parametrize("tokens", DOCUMENTS)
-def test_gradients_are_those_of_central_differences(activation: str, tokens: list[int]) -> None:
-    config = small_model(activation)
+def test_gradients_are_those_of_central_differences(
+    activation: str, norm: str, tokens: list[int]
+) -> None:
+    config = small_model(activation, norm)
     params = random_params(config)
 
     grad = document_gradient(config, params, tokens).grad
@@ -157,14 +173,31 @@ def test_a_division_is_a_product_with_a_power() -> None:
     assert divide(3.0, 5.0) == 3.0 * 5.0**-1 != 3.0 / 5.0
 
 
-def test_a_norm_divides_by_the_root_of_the_mean_square() -> None:
+def test_an_rms_norm_divides_by_the_root_of_the_mean_square() -> None:
     scale = (12.5 + 1e-5) ** -0.5
 
     assert rmsnorm([3.0, 4.0]) == [3.0 * scale, 4.0 * scale]
 
 
-def test_a_norm_of_a_zero_vector_is_the_zero_vector() -> None:
+def test_an_rms_norm_of_a_zero_vector_is_the_zero_vector() -> None:
     assert rmsnorm([0.0, 0.0]) == [0.0, 0.0]
+
+
+def test_a_layer_norm_takes_the_mean_away_and_divides_by_the_root_of_the_variance() -> None:
+    scale = (1.5**2 + 1e-5) ** -0.5
+
+    assert layernorm([3.0, 6.0]) == [-1.5 * scale, 1.5 * scale]
+
+
+def test_the_mean_of_a_layer_norm_is_added_from_left_to_right_and_divided_once() -> None:
+    x = [0.1, 0.2, 0.3, 1e16, 1.0, -1e16]
+    mean = (0.1 + 0.2 + 0.3 + 1e16 + 1.0 - 1e16) * 6**-1
+
+    assert layernorm(x) == rmsnorm([element - mean for element in x])
+
+
+def test_a_layer_norm_of_equal_numbers_is_the_zero_vector() -> None:
+    assert layernorm([7.5, 7.5]) == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(("activation", "bent"), [("relu", 2.0), ("relu2", 4.0)])
@@ -251,3 +284,34 @@ def test_a_model_one_number_wide_can_be_followed_by_hand() -> None:
     looked_up = (e0 * 0.9 * norm(x0) + e1 * 0.9 * norm(x1)) / (e0 + e1)
     assert first == pytest.approx(rest(x0, 0.9 * norm(x0)), rel=1e-12)
     assert second == pytest.approx(rest(x1, looked_up), rel=1e-12)
+
+
+def test_a_layer_norm_stands_wherever_an_rms_norm_would() -> None:
+    config = ModelConfig(
+        vocab_size=3, n_layer=2, n_embd=2, n_head=1, block_size=1, activation="relu2", norm="layer"
+    )
+    columns = [[1.0, 0.0], [0.0, 1.0]]
+    layer = {
+        "attn_wq": columns,
+        "attn_wk": columns,
+        "attn_wv": columns,
+        "attn_wo": [[1.0, 0.0], [0.0, 2.0]],  # so that what comes out has a mean
+        "mlp_fc1": columns * 4,
+        "mlp_fc2": [[1.0] * 8, [1.0, 0.0] * 4],
+    }
+    params = {
+        "wte": [[5.0, 9.0], [0.0, 0.0], [0.0, 0.0]],
+        "wpe": [[0.25, 0.5]],
+        "lm_head": [*columns, [1.0, 1.0]],
+        **{f"layer{i}.{name}": rows for i in range(2) for name, rows in layer.items()},
+    }
+
+    logits = forward(FLOATS, config, params, Cache(config), 0, 0)
+
+    x, y = layernorm([5.25, 9.5])
+    for _ in range(2):
+        a, b = layernorm([x, y])
+        x, y = x + a, y + 2 * b
+        a, b = (max(0.0, h) ** 2 for h in layernorm([x, y]))
+        x, y = x + 4 * a + 4 * b, y + 4 * a
+    assert logits == pytest.approx([x, y, x + y], rel=1e-12)

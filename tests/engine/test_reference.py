@@ -4,14 +4,16 @@ import random
 import subprocess
 import sys
 from array import array
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.config import TrainConfig
-from engine.eager import GradientSum, document_gradient
+from engine.eager import Eager, document_gradient
 from engine.optimizer import Moments, adam_update
-from engine.reference import shard_sum, train
+from engine.params import Flat
+from engine.reference import train as train_with
 from engine.run import Run, prepare_run
 from engine.shards import branch_documents, cut_branch, global_batch, order_by_length
 from engine.tree import cut_branches, tree_sum
@@ -26,6 +28,10 @@ SHAPE = {"n_embd": 4, "n_head": 2, "block_size": 6}
 
 def small_run(steps: int, batch_size: int, shards: int) -> Run:
     return prepare_run(TEXTS, TrainConfig(steps, batch_size, shards), SHAPE)
+
+
+def train(run: Run) -> Iterator[tuple[float, Flat]]:
+    return train_with(run, Eager(run.model))
 
 
 def test_with_one_document_a_step_the_loop_is_that_of_microgpt() -> None:
@@ -43,6 +49,7 @@ def test_with_one_document_a_step_the_loop_is_that_of_microgpt() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_branches_summed_by_anybody_give_the_parameters_of_the_reference(count: int) -> None:
     run = small_run(steps=1, batch_size=7, shards=5)
+    engine = Eager(run.model)
     ((loss, params),) = train(run)
     batch = order_by_length(global_batch(run.documents, 0, 7))
 
@@ -50,23 +57,16 @@ def test_branches_summed_by_anybody_give_the_parameters_of_the_reference(count: 
     for lo, hi in cut_branches(5, count):
         shards = cut_branch(branch_documents(batch, lo, hi, 5), lo, hi, 7, 5)
         leaves = {
-            (lo + i, lo + i + 1): shard_sum(run.model, run.params, shard)
+            (lo + i, lo + i + 1): engine.gradient(run.params, shard)
             for i, shard in enumerate(shards)
         }
-        sums[lo, hi] = tree_sum(lo, hi, leaves.get, GradientSum.plus)
-    total = tree_sum(0, 5, sums.get, GradientSum.plus)
+        sums[lo, hi] = tree_sum(lo, hi, leaves.get, engine.plus)
+    total = tree_sum(0, 5, sums.get, engine.plus)
 
     grad = array("d", (g / 7 for g in total.grad))
     moments = Moments.zeros(run.model.num_params)
     assert total.loss / 7 == loss
     assert adam_update(run.train, 0, run.params, moments, grad)[0] == params
-
-
-def test_a_shard_adds_its_documents_from_left_to_right() -> None:
-    run = small_run(steps=1, batch_size=1, shards=1)
-    a, b, c = (document_gradient(run.model, run.params, tokens) for tokens in run.documents[:3])
-
-    assert shard_sum(run.model, run.params, run.documents[:3]) == a.plus(b).plus(c)
 
 
 def test_a_step_takes_the_mean_of_its_documents() -> None:
@@ -97,13 +97,14 @@ import random
 
 import engine.errors, engine.evaluate, engine.sample
 from engine.config import TrainConfig
+from engine.eager import Eager
 from engine.params import as_matrices, layout_of
 from engine.reference import train
 from engine.run import prepare_run
 
 shape = {"n_embd": 4, "n_head": 2, "block_size": 6}
 run = prepare_run(["emma", "ava", "mia"], TrainConfig(1, 3, 2), shape)
-((loss, params),) = train(run)
+((loss, params),) = train(run, Eager(run.model))
 matrices = as_matrices(layout_of(run.model), params.tolist())
 print(loss.hex(), engine.sample.sample_tokens(run.model, matrices, random.Random(1), 1.0))
 print(*sorted({name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names))

@@ -9,12 +9,12 @@ from tests.integration.flock import PROC, Lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, kernels: None) -> Iterator[Lab]:
     yield from _lab(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def shared_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def shared_lab(tmp_path_factory: pytest.TempPathFactory, kernels: None) -> Iterator[Lab]:
     yield from _lab(tmp_path_factory.mktemp("lab"))
 
 

@@ -162,6 +162,7 @@ class Lab:
             MARK: self._mark,
             "PYTHONPATH": str(ROOT),
             "GRADFLOCK_CACHE_DIR": str(directory / "cache"),
+            "GRADFLOCK_KERNELS": os.environ["GRADFLOCK_KERNELS"],  # see the fixture `kernels`
         }
 
     def start(self, *arguments: str, **environment: str) -> Process:

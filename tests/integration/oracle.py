@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from engine.config import TrainConfig
+from engine.engines import engine_of
 from engine.params import params_digest, to_bytes
 from engine.reference import train
 from engine.run import prepare_run
@@ -33,6 +34,8 @@ class Job:
     n_layer: int = 1
     block_size: int = 6
     activation: str = "relu"
+    norm: str = "rms"
+    engine: str = "eager"
     seed: int = 7
     learning_rate: float = 0.02
     held_out: float = 0.0
@@ -53,13 +56,14 @@ def _expected(job: Job) -> Expected:
         batch_size=job.batch_size,
         shards=job.shards,
         seed=job.seed,
+        engine=job.engine,
         learning_rate=job.learning_rate,
         held_out=job.held_out,
     )
-    names = ("n_embd", "n_head", "n_layer", "block_size", "activation")
+    names = ("n_embd", "n_head", "n_layer", "block_size", "activation", "norm")
     run = prepare_run(DOCUMENTS, config, {name: getattr(job, name) for name in names})
     losses, params = [], run.params
-    for loss, updated in train(run):
+    for loss, updated in train(run, engine_of(config.engine, run.model)):
         losses.append(loss)
         params = updated
     return Expected(losses, params_digest(to_bytes(params)))

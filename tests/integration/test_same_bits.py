@@ -8,19 +8,23 @@ from tests.integration.oracle import Job
 pytestmark = pytest.mark.integration
 
 SHORT = Job(steps=6)
+# The compiled engine: shards that are no multiple of its lanes, positions that are no multiple of
+# a tile, and a step in milliseconds.
+FAST = Job(steps=300, batch_size=75, shards=8, n_embd=16, n_head=4, engine="compiled")
 
 
+@pytest.mark.parametrize("job", [SHORT, FAST], ids=["eager", "compiled"])
 @pytest.mark.parametrize("workers", [1, 2, 3, 5])
 def test_any_number_of_workers_trains_the_weights_of_a_single_process(
-    lab: Lab, workers: int
+    lab: Lab, workers: int, job: Job
 ) -> None:
     """A run must be reproducible on a machine with another number of cores."""
-    train = lab.train(SHORT, f"--workers={workers}")
+    train = lab.train(job, f"--workers={workers}")
 
     summary = train.summary()
 
-    assert summary["weights_sha256"] == SHORT.expected().weights_sha256
-    assert (summary["steps"], summary["workers"]) == (6, workers)
+    assert summary["weights_sha256"] == job.expected().weights_sha256
+    assert (summary["steps"], summary["workers"]) == (job.steps, workers)
     lab.assert_nobody_is_left()
 
 
@@ -32,9 +36,9 @@ def test_shards_of_uneven_size_change_nothing(lab: Lab) -> None:
     assert train.summary()["weights_sha256"] == job.expected().weights_sha256
 
 
-def test_a_deeper_model_with_relu2_is_trained_to_the_same_bits(lab: Lab) -> None:
+def test_a_deeper_model_with_relu2_and_layer_norm_is_trained_to_the_same_bits(lab: Lab) -> None:
     """The config travels to the workers; a field lost on the way would train another model."""
-    job = Job(steps=3, n_layer=2, activation="relu2")
+    job = Job(steps=3, n_layer=2, activation="relu2", norm="layer")
     train = lab.train(job, "--workers=2")
 
     assert train.summary()["weights_sha256"] == job.expected().weights_sha256
