@@ -50,7 +50,11 @@ class CheckpointEveryType(click.ParamType[CheckpointEvery]):
 
 _TRAINING = [
     option("--preset", type=click.Choice(list(PRESETS)), default="names", show_default=True),
-    option("--engine", type=click.Choice(ENGINES), help="How gradients are computed."),
+    option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        help="How gradients are computed; compiled by default.",
+    ),
     option("--data", metavar="names|PATH", help="Documents, one a line."),
     option("--steps", type=int, help="Optimizer updates in all."),
     option("--batch-size", type=int, help="Documents of one step."),

@@ -256,19 +256,16 @@ def _weight_tile(values, grads, param_grads, w, y, y_vector, x, x_vector, vector
 
 
 @njit(**INLINE)
-def _weight_band(
-    values, grads, param_grads, w, columns, y, y_vector, x, x_vector, x_step, vectors
-):  # fmt: skip
+def _weight_band(values, grads, param_grads, w, y, y_vector, x, vectors, columns):
     """The gradients of up to four rows of the matrix."""
+    start, x_vector, x_step = x
     whole = columns - columns % TILE
     for k in range(0, whole, TILE):
-        at = x + k * x_step
+        at, places = start + k * x_step, _shift(w, k)
         four = (at, at + x_step, at + 2 * x_step, at + 3 * x_step)
-        places = _shift(w, k)
         _weight_tile(values, grads, param_grads, places, y, y_vector, four, x_vector, vectors)
     for k in range(whole, columns):
-        one = (x + k * x_step,)
-        places = _shift(w, k)
+        one, places = (start + k * x_step,), _shift(w, k)
         _weight_tile(values, grads, param_grads, places, y, y_vector, one, x_vector, vectors)
 
 
@@ -281,39 +278,12 @@ def add_weight_gradients(values, grads, param_grads, weights, x, y, vectors, out
         x: (first, from one to the next, step) of the vectors, in rows of `values`.
         y: the first row of the products' gradients, which follow each other.
     """
-    start, x_vector, x_step = x
     whole = outputs - outputs % TILE
     for m in range(0, whole, TILE):
         at, b = weights + m * columns, y + m
-        places, four = (
-            (at, at + columns, at + 2 * columns, at + 3 * columns),
-            (b, b + 1, b + 2, b + 3),
-        )
-        _weight_band(
-            values,
-            grads,
-            param_grads,
-            places,
-            columns,
-            four,
-            outputs,
-            start,
-            x_vector,
-            x_step,
-            vectors,
-        )
+        w4 = (at, at + columns, at + 2 * columns, at + 3 * columns)
+        y4 = (b, b + 1, b + 2, b + 3)
+        _weight_band(values, grads, param_grads, w4, y4, outputs, x, vectors, columns)
     for m in range(whole, outputs):
-        place, one = (weights + m * columns,), (y + m,)
-        _weight_band(
-            values,
-            grads,
-            param_grads,
-            place,
-            columns,
-            one,
-            outputs,
-            start,
-            x_vector,
-            x_step,
-            vectors,
-        )
+        w1, y1 = (weights + m * columns,), (y + m,)
+        _weight_band(values, grads, param_grads, w1, y1, outputs, x, vectors, columns)
