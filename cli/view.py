@@ -187,7 +187,7 @@ class _Progress:
     def after(self, fact: Fact) -> str:
         """Give the line of progress; empty before the first step."""
         if isinstance(fact, HeldOutEvaluated):
-            self._held_out = f"  held-out {fact.held_out_loss:.4f}"
+            self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
         elif isinstance(fact, StepCommitted):
             self._recent = [*self._recent, fact][-RATE_STEPS:]
         if not self._recent:

@@ -163,8 +163,8 @@ def test_progress_shows_the_newest_held_out_loss(capsys: pytest.CaptureFixture[s
     view.observe(committed(3))
 
     assert capsys.readouterr().err.splitlines() == [
-        "step 1/3  loss 2.5000  held-out 3.2958  16.0 documents/s  workers 2",
-        "step 3/3  loss 2.5000  held-out 2.3719  16.0 documents/s  workers 2",
+        "step 1/3  loss 2.5000  held-out 3.2958 (step 0)  16.0 documents/s  workers 2",
+        "step 3/3  loss 2.5000  held-out 2.3719 (step 2)  16.0 documents/s  workers 2",
     ]
 
 
@@ -201,7 +201,7 @@ def test_on_a_terminal_the_held_out_loss_of_the_last_step_is_shown_too(
     view.observe(HeldOutEvaluated(1, 2.37194))
     view.close()
 
-    assert "loss 2.5000  held-out 2.3719" in capsys.readouterr().err
+    assert "loss 2.5000  held-out 2.3719 (step 1)" in capsys.readouterr().err
 
 
 def test_on_a_terminal_names_in_brackets_are_shown_as_they_are(

@@ -55,7 +55,7 @@ def test_metrics_hold_the_held_out_loss_of_each_saved_step_bit_for_bit(lab: Lab)
     assert {step: evaluated(train.run_dir, step) for step in losses} == losses
     assert summary["held_out_loss"] == losses[30]
     last_line = next(line for line in train.stderr.splitlines() if "step 30/30" in line)
-    assert f"  held-out {losses[20]:.4f}  " in last_line  # that of step 30 is yet to come
+    assert f"  held-out {losses[20]:.4f} (step 20)  " in last_line  # that of step 30 is yet to come
 
 
 def test_a_run_without_held_out_documents_has_no_held_out_loss(lab: Lab) -> None:
