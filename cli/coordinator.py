@@ -16,7 +16,9 @@ from cli.options import (
     option,
     parent_option,
     run_dir_option,
+    settings_of,
     training_options,
+    trust_options,
     write_address,
 )
 from cli.plan import plan_run
@@ -25,13 +27,14 @@ from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
 from coordinator.metrics import held_out_loss_of
 from coordinator.service import CoordinatorService, Deployment
-from coordinator.settings import CheckpointEvery, Settings
+from coordinator.settings import CheckpointEvery
 from wire.address import check_address
 from wire.transport import check_free
 
 
 @click.command()
 @training_options
+@trust_options
 @bind_option
 @run_dir_option
 @insecure_option
@@ -42,6 +45,10 @@ def coordinator(
     preset: str,
     resume: str,
     checkpoint_every: CheckpointEvery,
+    audit: float,
+    on_liar: str,
+    accept_numerics: bool,
+    max_losses: int,
     bind: str | None,
     run_dir: Path | None,
     insecure: bool,
@@ -54,6 +61,7 @@ def coordinator(
     stop = StopFlag(parent)
     if run_dir is None:
         raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
+    settings = settings_of(checkpoint_every, audit, on_liar, accept_numerics, max_losses)
     bind = check_address(bind or "tcp://127.0.0.1:5555")
     check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
@@ -61,7 +69,6 @@ def coordinator(
         warn = say if log_format == "text" else _ignore  # `train` has said it already
         check_security(bind, insecure, warn)
         plan = plan_run(directory, resume, preset, flags, warn)
-        settings = Settings(checkpoint_every)
         view = choose_view(log_format, plan.run.train.steps)
         deployment = Deployment(
             directory,

@@ -6,7 +6,7 @@ over the default.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import click
 from cli.errors import UsageError
 from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
 from cli.presets import PRESETS
-from coordinator.settings import CheckpointEvery
+from coordinator.settings import CheckpointEvery, Settings
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
 from wire.address import is_loopback
 
@@ -88,9 +88,85 @@ _TRAINING = [
 ]
 
 
+_TRUST = [
+    option(
+        "--audit",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        show_default=True,
+        metavar="P",
+        help="Have a fraction of the branches computed twice, and compare.",
+    ),
+    option(
+        "--on-liar",
+        type=click.Choice(["go-back", "stop"]),
+        default="go-back",
+        show_default=True,
+        help="What to do about steps to which a worker with wrong gradients has contributed.",
+    ),
+    option(
+        "--accept-numerics",
+        is_flag=True,
+        help="Let workers in that round otherwise; the run then promises no equal bits.",
+    ),
+    option(
+        "--max-losses",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        metavar="N",
+        help="Stop when so many workers were lost over one branch.",
+    ),
+]
+
+
 def training_options(command: F) -> F:
     """Add the flags that decide a run."""
-    for decorate in reversed(_TRAINING):
+    return _add(_TRAINING, command)
+
+
+def trust_options(command: F) -> F:
+    """Add the flags that say how far workers are trusted."""
+    return _add(_TRUST, command)
+
+
+def check_trust(audit: float, accept_numerics: bool) -> None:
+    """Refuse to audit workers that need not agree.
+
+    Raises:
+        UsageError: that is what is asked for.
+    """
+    if audit and accept_numerics:
+        raise UsageError(
+            "expected --audit or --accept-numerics, got both"
+            " — workers that round otherwise would all be called liars"
+        )
+
+
+def settings_of(
+    checkpoint_every: CheckpointEvery,
+    audit: float,
+    on_liar: str,
+    accept_numerics: bool,
+    max_losses: int,
+) -> Settings:
+    """Give what the flags say of a coordinator's deployment.
+
+    Raises:
+        UsageError: they contradict each other.
+    """
+    check_trust(audit, accept_numerics)
+    return Settings(
+        checkpoint_every,
+        losses_max=max_losses,
+        audit=audit,
+        stops_on_liar=on_liar == "stop",
+        accepts_numerics=accept_numerics,
+    )
+
+
+def _add(options: Sequence[Callable[[F], F]], command: F) -> F:
+    for decorate in reversed(options):
         command = decorate(command)
     return command
 

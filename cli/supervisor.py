@@ -49,7 +49,7 @@ class LocalRun:
             f"--run-dir={self.directory.path}",
             f"--address-file={self.address_file}",
             "--log-format=json",
-            *(f"--{name.replace('_', '-')}={value}" for name, value in said.items()),
+            *(_flag(name, value) for name, value in said.items()),
         ]
 
 
@@ -160,3 +160,8 @@ class Supervisor:
         if isinstance(fact, StepCommitted):
             self._is_last_step_seen = fact.step >= self._local.steps
         self._view.observe(fact)
+
+
+def _flag(name: str, value: Any) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    return flag if value is True else f"{flag}={value}"

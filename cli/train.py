@@ -12,10 +12,12 @@ from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
     check_security,
+    check_trust,
     insecure_option,
     option,
     run_dir_option,
     training_options,
+    trust_options,
 )
 from cli.plan import RESUME_NEVER, plan_run
 from cli.stopping import StopFlag
@@ -33,6 +35,7 @@ WORKERS_MAX = 256
 
 @click.command()
 @training_options
+@trust_options
 @run_dir_option
 @option("--workers", metavar="N|auto", default="auto", show_default=True, help="Processes.")
 @option("--temperature", type=float, default=0.5, show_default=True, help="Of the 20 samples.")
@@ -43,6 +46,10 @@ def train(
     preset: str,
     resume: str,
     checkpoint_every: CheckpointEvery,
+    audit: float,
+    on_liar: str,
+    accept_numerics: bool,
+    max_losses: int,
     run_dir: Path | None,
     workers: str,
     temperature: float,
@@ -59,6 +66,7 @@ def train(
         raise UsageError(f"expected {TEMPERATURE_RANGE}, got {temperature:g} — --temperature")
     if run_dir is None and resume != RESUME_NEVER:
         raise UsageError("expected --run-dir with --resume, got none — train; name the run")
+    check_trust(audit, accept_numerics)
     check_security(check_address(sampler_bind), insecure, say)
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
@@ -67,7 +75,9 @@ def train(
         (directory.path / "logs").mkdir(exist_ok=True)
     # The coordinator is to train on what was found here, even if the network changes its mind.
     said: dict[str, Any] = {**flags, "data": plan.dataset.name, "preset": preset}
-    said |= {"resume": resume, "checkpoint_every": checkpoint_every}
+    said |= {"resume": resume, "checkpoint_every": checkpoint_every, "audit": audit}
+    said |= {"on_liar": on_liar, "max_losses": max_losses}
+    said |= {"accept_numerics": True} if accept_numerics else {}
     sampler_flags = ["--insecure"] if insecure else []
     steps = plan.run.train.steps
     local = LocalRun(directory, num_workers, steps, said, sampler_bind, sampler_flags)

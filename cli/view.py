@@ -17,15 +17,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coordinator.facts import (
+    BranchHedged,
     CheckpointDurable,
     CheckpointFailed,
     Fact,
     GradNotCounted,
     HeldOutEvaluated,
+    LiarFound,
     MemberJoined,
     MemberLost,
     MessageDropped,
     PeerRefused,
+    RunWentBack,
     StepCommitted,
 )
 
@@ -171,6 +174,14 @@ def describe(fact: Fact) -> str:
             return f"dropped message {fact.count}: {fact.reason}" if is_shown else ""
         case GradNotCounted():
             return f"gradient of {fact.name} for step {fact.step} not counted: {fact.status}"
+        case BranchHedged():
+            branch = f"branch ({fact.lo}, {fact.hi}) of step {fact.step}"
+            return f"{branch} is out for {fact.seconds:.2f} s: {fact.name} computes a copy"
+        case LiarFound():
+            branch = f"branch ({fact.lo}, {fact.hi}) of step {fact.step}"
+            return f"{fact.name} has lied about {branch}: the coordinator computed other bits"
+        case RunWentBack():
+            return f"going back from step {fact.step} to step {fact.to_step}, before the first lie"
         case CheckpointFailed():
             return f"step {fact.step} is not saved: {fact.reason}"
         case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():

@@ -18,9 +18,9 @@ import math
 import os
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from engine.params import Flat, layout_of, params_digest, to_bytes
 FORMAT = 1
 KEEP = 3  # newest checkpoints that stay
 DATA, RECORD = ".safetensors", ".json"
+REVOKED = "REVOKED"  # holds the last step whose checkpoint is right, while later ones are removed
 GROUPS = ("", "adam.m.", "adam.v.")  # prefixes of the tensor names
 
 
@@ -62,6 +63,8 @@ class Checkpoint:
         loss: of the last update, nats; None at step 0.
         characters: the vocabulary without BOS, in the order of its ids.
         rng_state: of the run's generator, where sampling goes on.
+        contributors: worker -> the first step, counted from 0, that its answer was counted in.
+        has_exact_numerics: every worker had the coordinator's own arithmetic.
     """
 
     run: str
@@ -74,6 +77,8 @@ class Checkpoint:
     rng_state: tuple[Any, ...]
     params: Flat
     moments: Moments
+    contributors: Mapping[str, int] = field(default_factory=dict)
+    has_exact_numerics: bool = True
 
     @property
     def weights_sha256(self) -> str:
@@ -117,6 +122,7 @@ class RunDirectory:
                 ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            self._remove_revoked()
             self._remove_leftovers()
             yield
         finally:
@@ -183,11 +189,29 @@ class RunDirectory:
                 raise CheckpointCorrupt(
                     f"expected step, run and weights {described}, got {found_in} — {data_path}"
                 )
+            said = dict(record.get("contributors", {}))
+            contributors = {str(name): int(first) for name, first in said.items()}
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise CheckpointCorrupt(
                 f"expected a checkpoint, got {type(error).__name__}: {error} — {data_path}"
             ) from None
-        return checkpoint
+        return replace(checkpoint, contributors=contributors)
+
+    def revoke(self, step: int) -> None:
+        """Remove every checkpoint after a step; what a crash leaves of them, the next lock removes.
+
+        Raises:
+            CheckpointUnwritable: the disk refuses.
+        """
+        mark = self.path / REVOKED
+        try:
+            _write_durably(mark, str(step).encode())
+            self._remove_revoked()
+        except OSError as error:
+            raise CheckpointUnwritable(
+                f"expected to remove checkpoints after step {step}, got {error.strerror or error}"
+                f" — {mark}; make room and go on with --resume"
+            ) from None
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Make a checkpoint durable, then forget all but the newest few.
@@ -206,6 +230,7 @@ class RunDirectory:
             "weights_sha256": checkpoint.weights_sha256,
             "run": checkpoint.run,
             "previous": previous,
+            "contributors": dict(checkpoint.contributors),
         }
         try:
             _write_durably(data_path, data)
@@ -229,15 +254,35 @@ class RunDirectory:
             if path.suffix == ".tmp" or is_alone:
                 path.unlink()
 
+    def _remove_revoked(self) -> None:
+        mark = self.path / REVOKED
+        if not mark.exists():
+            return
+        last = mark.read_text()
+        if not last.isdecimal():
+            raise RunDirectoryError(
+                f"expected the last step that is not revoked, got {last[:20]!r} — {mark};"
+                " write the step after which checkpoints are wrong"
+            )
+        for step in self.steps():
+            if step > int(last):
+                self._remove(step)
+        _sync_directory(self.checkpoints)
+        mark.unlink()
+        _sync_directory(self.path)
+
     def _paths(self, step: int) -> tuple[Path, Path]:
         stem = self.checkpoints / f"step-{step:08d}"
         return stem.with_suffix(DATA), stem.with_suffix(RECORD)
 
     def _prune(self) -> None:
         for step in self.steps()[KEEP:]:
-            data_path, record_path = self._paths(step)
-            record_path.unlink()
-            data_path.unlink(missing_ok=True)
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        data_path, record_path = self._paths(step)
+        record_path.unlink()
+        data_path.unlink(missing_ok=True)
 
 
 def _step_of(path: Path) -> int | None:
@@ -290,6 +335,7 @@ def _serialise(checkpoint: Checkpoint) -> bytes:
         "dataset": asdict(checkpoint.dataset),
         "characters": checkpoint.characters,
         "rng_state": checkpoint.rng_state,
+        "has_exact_numerics": checkpoint.has_exact_numerics,
     }
     # One key: the writer orders several at random, and a file's bytes should not be chance.
     return safetensors.numpy.save(tensors, metadata={"gradflock": canonical_json(facts)})
@@ -334,4 +380,5 @@ def _parse(data: bytes) -> Checkpoint:
         rng_state=(version, tuple(internal), gauss),
         params=vectors[0],
         moments=Moments(vectors[1], vectors[2]),
+        has_exact_numerics=facts.get("has_exact_numerics", True),
     )

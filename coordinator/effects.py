@@ -1,5 +1,6 @@
 """All that a coordinator can ask for."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -7,6 +8,8 @@ from coordinator.events import Peer
 from coordinator.facts import Fact
 from engine.optimizer import Moments
 from engine.params import Flat
+from engine.shards import Tokens
+from engine.tree import Branch
 from wire.messages import Message
 
 
@@ -25,12 +28,14 @@ class Save:
     Attributes:
         step: updates applied.
         loss: of the last of them, nats; None at step 0.
+        contributors: worker -> the first step, counted from 0, that its answer was counted in.
     """
 
     step: int
     params: Flat
     moments: Moments
     loss: float | None
+    contributors: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,31 @@ class Evaluate:
 
     step: int
     params: Flat
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Compute the numeric fingerprint of our own engine beside the loop, and say Probed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recompute:
+    """Sum a disputed branch with our own engine beside the loop, and say Recomputed."""
+
+    dispute: int
+    branch: Branch
+    params: Flat
+    documents: Sequence[Tokens]
+
+
+@dataclass(frozen=True, slots=True)
+class GoBack:
+    """Revoke every checkpoint after a step, and say WentBack before anything else is handled.
+
+    The run goes on from the newest that is left, or from its start.
+    """
+
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +92,4 @@ class Finish:
     failure: str | None = None
 
 
-Effect: TypeAlias = Send | Save | Evaluate | Tell | Finish
+Effect: TypeAlias = Send | Save | Evaluate | Probe | Recompute | GoBack | Tell | Finish

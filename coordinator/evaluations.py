@@ -30,6 +30,7 @@ class Evaluations:
         self._is_first_known = is_first_known
         self._hurried_s: float | None = None
         self._running_step: int | None = None
+        self._is_void = False  # what is running is of a step that was undone
         self._waiting: Save | None = None
 
     @property
@@ -56,13 +57,20 @@ class Evaluations:
     def end(self, step: int, held_out_loss: float) -> list[Effect]:
         """Tell what an evaluation has come to, and go on with the save that waits."""
         assert self._running_step in (step, None)
-        self._running_step = None
-        told = Tell(HeldOutEvaluated(step, held_out_loss))
+        told: list[Effect] = [Tell(HeldOutEvaluated(step, held_out_loss))]
+        is_void, self._is_void, self._running_step = self._is_void, False, None
+        if is_void:
+            told = []
         if self._waiting is None:
-            return [told]
-        if self._waiting.step != step:
-            return [told, *self._evaluate(self._waiting.step, self._waiting.params)]
-        return [told, *self._release()]
+            return told
+        if self._waiting.step != step or is_void:
+            return told + self._evaluate(self._waiting.step, self._waiting.params)
+        return told + self._release()
+
+    def forget(self) -> None:
+        """Save no step that waits, and believe nothing of one that runs: both are undone."""
+        self._waiting = None
+        self._is_void = self._running_step is not None
 
     def hurry(self, now: float) -> list[Effect]:
         """Give up, once it was asked for so long that nobody should wait any more."""

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from coordinator.leases import BranchSum
+from engine.optimizer import Moments
+from engine.params import Flat
 from wire.messages import Message
 
 Peer: TypeAlias = bytes  # the routing id that the transport gave a connection
@@ -72,8 +75,52 @@ class Evaluated:
 
 
 @dataclass(frozen=True, slots=True)
+class Probed:
+    """The numeric fingerprint of our own engine is known."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recomputed:
+    """What our own engine makes of a disputed branch."""
+
+    dispute: int
+    truth: BranchSum
+
+
+@dataclass(frozen=True, slots=True)
+class WentBack:
+    """Checkpoints that a liar may have spoilt are gone; the run stands before its contribution.
+
+    Attributes:
+        loss: of the last update that is left, nats; None at step 0.
+        durable_step: the newest step on disk; -1 if there is none.
+    """
+
+    step: int
+    params: Flat
+    moments: Moments
+    loss: float | None
+    durable_step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed; every message that had arrived by now has been handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Something at the edge makes it impossible to go on.
+
+    Attributes:
+        reason: one line for a person.
+        saves_last: the last committed step is worth a save.
+    """
+
+    reason: str
+    saves_last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +137,10 @@ Event: TypeAlias = (
     | Saved
     | SaveFailed
     | Evaluated
+    | Probed
+    | Recomputed
+    | WentBack
     | Ticked
+    | Failed
     | StopAsked
 )

@@ -71,6 +71,49 @@ class GradNotCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class BranchHedged:
+    """A branch that takes long was given to a second worker as well.
+
+    Attributes:
+        step: counted from 1.
+        seconds: that the first copy has been out.
+    """
+
+    name: str
+    step: int
+    lo: int
+    hi: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiarFound:
+    """A worker has answered with other bits than our own engine.
+
+    Attributes:
+        step: of the answer, counted from 1.
+    """
+
+    name: str
+    step: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunWentBack:
+    """Steps that a liar has contributed to are undone.
+
+    Attributes:
+        step: updates that were applied.
+        to_step: updates that are left.
+    """
+
+    step: int
+    to_step: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointDurable:
     """A step is on disk."""
 
@@ -105,6 +148,9 @@ Fact: TypeAlias = (
     | PeerRefused
     | MessageDropped
     | GradNotCounted
+    | BranchHedged
+    | LiarFound
+    | RunWentBack
     | CheckpointDurable
     | CheckpointFailed
     | HeldOutEvaluated

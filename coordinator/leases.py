@@ -2,27 +2,35 @@
 
 A branch is counted once: its first valid sum fills the slot, whoever computed it and whatever has
 become of the lease. A lease only says who is computing, so that a lost worker's branch is given to
-another.
+another. A branch wants one answer; one that is audited wants two, and a straggler's is hedged with
+a second lease.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from coordinator.events import Peer
 from engine.tree import Branch, tree_sum
+
+COPIES_MAX = 2  # of a branch that are out at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One worker's turn at one branch. Ids are never used twice in a generation."""
+    """One worker's turn at one branch. Ids are never used twice in a generation.
+
+    Attributes:
+        holder: the worker's name.
+        since_s: when it was given.
+    """
 
     id: int
     branch: Branch
-    peer: Peer
+    holder: str
+    since_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class Board:
     def __init__(self, branches: Sequence[Branch]) -> None:
         self._branches = tuple(branches)
         self._waiting = deque(branches)
+        self._wanted = dict.fromkeys(branches, 1)
         self._leases: dict[int, Lease] = {}
         self._sums: dict[Branch, BranchSum] = {}
         self.is_untouched = True  # nothing has been leased or summed yet
@@ -50,34 +59,68 @@ class Board:
     def is_complete(self) -> bool:
         return len(self._sums) == len(self._branches)
 
+    @property
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many branches there are, are summed, are leased, and wait."""
+        leased = {lease.branch: lease for lease in self._leases.values()}
+        return len(self._branches), len(self._sums), len(leased), len(self._waiting)
+
+    @property
+    def waiting(self) -> Sequence[Branch]:
+        return tuple(self._waiting)
+
     def holds(self, branch: Branch) -> bool:
-        return branch in self._branches
+        return branch in self._wanted
 
     def is_summed(self, branch: Branch) -> bool:
         return branch in self._sums
 
-    def lease(self, lease_id: int, peer: Peer, avoid: Sequence[Branch]) -> Lease | None:
+    def lease_of(self, lease_id: int) -> Lease | None:
+        return self._leases.get(lease_id)
+
+    def lease(
+        self, lease_id: int, holder: str, now: float, avoid: Container[Branch]
+    ) -> Lease | None:
         """Lease the first waiting branch that is not to be avoided; None if there is none."""
-        branch = next((b for b in self._waiting if b not in avoid), None)
-        if branch is None:
+        mine = self._held_by(holder)
+        branch = next((b for b in self._waiting if b not in avoid and b not in mine), None)
+        return None if branch is None else self._lease(lease_id, branch, holder, now)
+
+    def hedge(
+        self, lease_id: int, holder: str, now: float, late_s: float, avoid: Container[Branch]
+    ) -> Lease | None:
+        """Lease a second copy of the branch that is out for longest, if for longer than late_s."""
+        if self._waiting:
             return None
-        self._waiting.remove(branch)
-        self.is_untouched = False
-        self._leases[lease_id] = Lease(lease_id, branch, peer)
-        return self._leases[lease_id]
+        copies = [lease.branch for lease in self._leases.values()]
+        for lease in self._leases.values():  # oldest first: that is how they were added
+            is_late = now - lease.since_s > late_s
+            can_be_hedged = lease.branch not in self._sums and copies.count(lease.branch) == 1
+            is_mine = lease.holder == holder or lease.branch in avoid
+            if is_late and can_be_hedged and not is_mine:
+                return self._lease(lease_id, lease.branch, holder, now)
+        return None
 
     def release(self, lease_id: int) -> bool:
-        """End a lease; its branch waits again, first in line, unless it is summed.
+        """End a lease; its branch waits again, first in line, unless enough others have it.
 
         Returns:
             Whether a branch was freed.
         """
         lease = self._leases.pop(lease_id, None)
-        if lease is None or lease.branch in self._sums:
+        if lease is None or not self._lacks(lease.branch) or lease.branch in self._waiting:
             return False
-        if lease.branch not in self._waiting:
-            self._waiting.appendleft(lease.branch)
+        self._waiting.appendleft(lease.branch)
         return True
+
+    def want(self, branch: Branch, answers: int) -> None:
+        """Change how many more answers a branch wants; with 0 it is nobody's to compute."""
+        assert branch not in self._sums
+        self._wanted[branch] = answers
+        if branch in self._waiting:
+            self._waiting.remove(branch)
+        if self._lacks(branch):
+            self._waiting.append(branch)
 
     def count(self, branch: Branch, branch_sum: BranchSum) -> list[Lease]:
         """Fill the slot of a branch.
@@ -85,12 +128,15 @@ class Board:
         Returns:
             Leases of that branch that are still held: their answers are no longer wanted.
         """
-        assert branch in self._branches
+        assert branch in self._wanted
         assert branch not in self._sums
         self._sums[branch] = branch_sum
         self.is_untouched = False
         if branch in self._waiting:
             self._waiting.remove(branch)
+        return self.leases_of(branch)
+
+    def leases_of(self, branch: Branch) -> list[Lease]:
         return [lease for lease in self._leases.values() if lease.branch == branch]
 
     def total(self, num_shards: int) -> BranchSum:
@@ -99,10 +145,26 @@ class Board:
         return tree_sum(0, num_shards, self._sums.get, BranchSum.plus)
 
     def check(self) -> None:
-        """Assert that every branch waits, is leased or is summed."""
-        leased = {lease.branch for lease in self._leases.values()}
+        """Assert that every branch waits, is leased, is summed, or wants no answer."""
         for branch in self._branches:
-            places = [branch in self._waiting, branch in leased, branch in self._sums]
-            assert any(places), f"branch {branch} is lost"
-            assert not (places[0] and places[2]), f"branch {branch} waits though it is summed"
-            assert not (places[0] and places[1]), f"branch {branch} waits though it is leased"
+            is_waiting, is_summed = branch in self._waiting, branch in self._sums
+            copies = len(self.leases_of(branch))
+            assert copies <= COPIES_MAX, f"branch {branch} is out {copies} times"
+            assert not (is_waiting and is_summed), f"branch {branch} waits though it is summed"
+            if not is_summed:
+                lacks = copies < self._wanted[branch]
+                assert is_waiting == lacks, f"branch {branch} is lost, or waits without need"
+
+    def _lease(self, lease_id: int, branch: Branch, holder: str, now: float) -> Lease:
+        self.is_untouched = False
+        self._leases[lease_id] = Lease(lease_id, branch, holder, now)
+        if not self._lacks(branch) and branch in self._waiting:
+            self._waiting.remove(branch)
+        return self._leases[lease_id]
+
+    def _lacks(self, branch: Branch) -> bool:
+        copies = len(self.leases_of(branch))
+        return branch not in self._sums and copies < self._wanted[branch]
+
+    def _held_by(self, holder: str) -> list[Branch]:
+        return [lease.branch for lease in self._leases.values() if lease.holder == holder]

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from coordinator.events import Peer
+from wire.messages import Ready
 
 SILENCE_S = 3.0  # three heartbeats, as in zguide's Paranoid Pirate
 SILENCE_DOCUMENTS = 10  # a worker is silent while it computes a document
 PREPARE_S = 120.0  # from WELCOME to READY: time to import, build and probe the engine
+PROGRESS_S = 30.0  # without a document or an answer, though it holds a lease
+PROGRESS_DOCUMENTS = 20
 
 
 @dataclass(slots=True)
@@ -15,11 +18,15 @@ class Member:
     """One session of one worker.
 
     Attributes:
-        is_ready: it has said READY; before that it gets no work.
+        progressed_s: when it last showed that it computes, or was given something to.
+        ready_s: when it said READY; before that, None, it gets no work.
+        early_ready: READY, said before our own fingerprint was there to compare it with.
         params_digest: the parameters it holds, empty for none.
         document_s: the longest it has been seen, or has said, to take for one document, or for
             whatever more it does without looking at its socket.
-        leases: ids of the leases it holds, oldest first.
+        leases: ids of the leases it holds, oldest first; the first is what it computes.
+        branches_done, documents_done: counted of what it answered in this session.
+        hedges: branches that it was given as a second copy.
     """
 
     peer: Peer
@@ -29,10 +36,19 @@ class Member:
     pid: int
     last_heard_s: float
     pinged_s: float
-    is_ready: bool = False
+    progressed_s: float = 0.0
+    ready_s: float | None = None
+    early_ready: Ready | None = None
     params_digest: str = ""
     document_s: float = 0.0
     leases: list[int] = field(default_factory=list)
+    branches_done: int = 0
+    documents_done: int = 0
+    hedges: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self.ready_s is not None
 
     @property
     def silence_limit_s(self) -> float:
@@ -40,12 +56,37 @@ class Member:
             return PREPARE_S
         return max(SILENCE_S, SILENCE_DOCUMENTS * self.document_s)
 
+    @property
+    def progress_limit_s(self) -> float:
+        return max(PROGRESS_S, PROGRESS_DOCUMENTS * self.document_s)
+
+    def excuse(self, seconds: float, now: float) -> None:
+        """Judge nobody by a time in which nobody was listened to."""
+        self.last_heard_s = min(now, self.last_heard_s + seconds)
+        self.progressed_s = min(now, self.progressed_s + seconds)
+
+    def overdue(self, now: float) -> str:
+        """Say why a member should be given up; empty if there is nothing to say."""
+        if now - self.last_heard_s > self.silence_limit_s:
+            return "it fell silent"
+        if self.leases and now - self.progressed_s > self.progress_limit_s:
+            return "it makes no progress"
+        return ""
+
 
 class Members:
-    """Members by peer, in the order in which they came."""
+    """Members by peer, in the order in which they came.
+
+    Attributes:
+        version: how often somebody has become ready for work or was lost; for people.
+        lost: how many were.
+    """
 
     def __init__(self) -> None:
         self._by_peer: dict[Peer, Member] = {}
+        self._names: dict[int, str] = {}  # of every session that was ready in this generation
+        self.version = 0
+        self.lost = 0
 
     def __iter__(self) -> Iterator[Member]:
         return iter(list(self._by_peer.values()))
@@ -56,6 +97,20 @@ class Members:
 
     def remove(self, member: Member) -> None:
         del self._by_peer[member.peer]
+        if member.is_ready:
+            self.version += 1
+            self.lost += 1
+
+    def make_ready(self, member: Member, now: float) -> None:
+        """Count a member in, if it is not yet."""
+        if member.ready_s is None:
+            member.ready_s = now
+            self._names[member.sid] = member.name
+            self.version += 1
+
+    def name_of(self, sid: int) -> str | None:
+        """Say whose a session is, or was; None if it never came to work."""
+        return self._names.get(sid)
 
     def of_peer(self, peer: Peer) -> Member | None:
         return self._by_peer.get(peer)

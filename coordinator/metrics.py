@@ -34,17 +34,22 @@ class Metrics:
 
     def __init__(self, path: Path, step: int) -> None:
         """Open the file and forget every line after `step`: those steps are computed again."""
+        path.touch()
+        self._path = path
+        self._file = path.open("r+b", buffering=0)
+        self.go_back(step)
+
+    def go_back(self, step: int) -> None:
+        """Forget every line after `step`, written or not."""
         kept: list[str] = []
         self._last: dict[str, Any] = {"step": 0}  # the newest line in the file
-        path.touch()
-        for line in path.read_text(errors="replace").splitlines(keepends=True):
+        for line in self._path.read_text(errors="replace").splitlines(keepends=True):
             values = _parse(line)
             if not self._last["step"] < values["step"] <= step:
                 break
             self._last = values
             kept.append(line)
         self.is_evaluated = self._last["step"] == step and "held_out_loss" in self._last
-        self._file = path.open("r+b", buffering=0)
         self._file.truncate(len("".join(kept).encode()))
         self._file.seek(0, os.SEEK_END)
         self._waiting: list[dict[str, Any]] = []

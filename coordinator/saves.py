@@ -28,7 +28,7 @@ class Saves:
 
     def is_due(self, step: int, now: float) -> bool:
         """Say whether a step that was just committed should be saved."""
-        if self.pending_step is not None:
+        if self.pending_step is not None or step == self.durable_step:
             return False
         if self._every.steps is not None:
             return step % self._every.steps == 0
@@ -37,6 +37,11 @@ class Saves:
     def begin(self, step: int) -> None:
         assert self.pending_step is None, "two saves at once"
         self.pending_step = step
+
+    def go_back(self, durable_step: int) -> None:
+        """Forget the save that is pending and what was on disk after durable_step."""
+        self.pending_step = None
+        self.durable_step = durable_step
 
     def succeed(self, step: int, now: float) -> None:
         self.fail(step, now)

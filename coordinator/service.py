@@ -1,22 +1,30 @@
 """The coordinator's loop: where its state machine meets sockets, disk and clock.
 
 Each turn drains the socket before it lets time pass, so that a coordinator that was itself stopped
-for a while hears what its workers said meanwhile before it judges their silence. Evaluations go on
-beside the loop, in a thread: messages are answered meanwhile.
+for a while hears what its workers said meanwhile before it judges their silence. What it computes
+itself, it computes beside the loop: messages are answered meanwhile.
 """
 
 import random
 import secrets
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Thread
-from typing import Self
 
 from coordinator import events
+from coordinator.aside import Aside
 from coordinator.checkpoint import Checkpoint, DatasetRecord, RunDirectory
-from coordinator.effects import Effect, Evaluate, Finish, Save, Send, Tell
+from coordinator.effects import (
+    Effect,
+    Evaluate,
+    Finish,
+    GoBack,
+    Probe,
+    Recompute,
+    Save,
+    Send,
+    Tell,
+)
 from coordinator.errors import CheckpointUnwritable
 from coordinator.evaluations import Evaluations
 from coordinator.facts import Fact, HeldOutEvaluated, StepCommitted
@@ -25,10 +33,8 @@ from coordinator.settings import Settings
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
 from engine.config import ModelConfig
-from engine.evaluate import held_out_loss
 from engine.gradient import Engine
 from engine.optimizer import Moments
-from engine.params import Flat
 from engine.run import Run
 from wire.codec import decode, encode
 from wire.errors import MalformedFrame, VersionMismatch
@@ -36,7 +42,6 @@ from wire.transport import Listener
 
 WAIT_S = 0.1  # how long a quiet loop waits; bounds how late a stop is noticed
 MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
-EVALUATION_END_S = 1.0  # that a coordinator which leaves waits for an evaluation nobody awaits
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +102,9 @@ class CoordinatorService:
             durable_step=-1 if resumed is None else resumed.step,
             rng=random.Random(secrets.randbits(64)),
             evaluations=Evaluations(bool(deployment.run.held_out), self._metrics.is_evaluated),
+            contributors={} if resumed is None else resumed.contributors,
         )
-        self._evaluator = Evaluator(deployment.run, deployment.make_engine)
+        self._aside = Aside(deployment.run, deployment.make_engine)
 
     def serve(self, is_stopping: Callable[[], bool], on_bound: Callable[[str], None]) -> str | None:
         """Run until the last step is durable, or until stopped.
@@ -113,7 +119,7 @@ class CoordinatorService:
         Raises:
             AddressInUse, TransportError: the address cannot be bound.
         """
-        with self._metrics, self._evaluator, Listener(self._deployment.bind) as listener:
+        with self._metrics, self._aside, Listener(self._deployment.bind) as listener:
             self._handle(listener, events.Started())
             on_bound(listener.address)
             while not self._is_finished:
@@ -124,8 +130,8 @@ class CoordinatorService:
                     self._handle(listener, events.Departed(self._departed.pop(0)))
                 for _ in range(listener.strangers()):
                     self._handle(listener, events.Garbled(b"", "a connection said nothing"))
-                if evaluated := self._evaluator.answer():
-                    self._handle(listener, evaluated)
+                for answer in self._aside.answers():
+                    self._handle(listener, answer)
                 self._handle(listener, events.Ticked())
                 if is_stopping():
                     self._handle(listener, events.StopAsked())
@@ -153,9 +159,13 @@ class CoordinatorService:
                     self._departed.append(peer)
             case Save():
                 return [self._save(effect)]
-            case Evaluate(step, params):
+            case Evaluate(step):
                 self._metrics.hold(step)
-                self._evaluator.ask(step, params)
+                self._aside.ask(effect)
+            case Probe() | Recompute():
+                self._aside.ask(effect)
+            case GoBack(step):
+                return [self._go_back(step)]
             case Tell(fact):
                 if isinstance(fact, StepCommitted):
                     self._metrics.append(fact)
@@ -167,8 +177,29 @@ class CoordinatorService:
                 self._is_finished = True
         return []
 
+    def _go_back(self, step: int) -> events.Event:
+        directory, run = self._deployment.directory, self._deployment.run
+        try:
+            directory.revoke(step)
+        except CheckpointUnwritable as error:
+            return events.Failed(str(error), saves_last=False)
+        checkpoint, _ = directory.newest()
+        if checkpoint is None:
+            self._metrics.go_back(0)
+            moments = Moments.zeros(run.model.num_params)
+            return events.WentBack(0, run.params, moments, None, durable_step=-1)
+        self._metrics.go_back(checkpoint.step)
+        return events.WentBack(
+            checkpoint.step,
+            checkpoint.params,
+            checkpoint.moments,
+            checkpoint.loss,
+            durable_step=checkpoint.step,
+        )
+
     def _save(self, save: Save) -> events.Event:
         deployment = self._deployment
+        resumed = deployment.resumed
         checkpoint = Checkpoint(
             run=self._run_id,
             step=save.step,
@@ -180,6 +211,9 @@ class CoordinatorService:
             rng_state=deployment.run.rng_state,
             params=save.params,
             moments=save.moments,
+            contributors=save.contributors,
+            has_exact_numerics=not deployment.settings.accepts_numerics
+            and (resumed is None or resumed.has_exact_numerics),
         )
         try:
             self._metrics.sync()  # a durable step has its line
@@ -192,48 +226,6 @@ class CoordinatorService:
             )
             return events.SaveFailed(save.step, reason)
         return events.Saved(save.step)
-
-
-class Evaluator:
-    """Computes held-out losses in a thread, one at a time, with an engine of its own."""
-
-    def __init__(self, run: Run, make_engine: Callable[[str, ModelConfig], Engine]) -> None:
-        self._run = run
-        self._make_engine = make_engine
-        self._engine: Engine | None = None
-        self._step = 0
-        self._thread: Thread | None = None
-        self._loss: Future[float] = Future()
-
-    def ask(self, step: int, params: Flat) -> None:
-        """Begin with a step; the one before must have been answered."""
-        assert self._thread is None, "two evaluations at once"
-        self._step, self._loss = step, Future()
-        # A daemon: a process that was asked to leave does not wait for what nobody will read.
-        self._thread = Thread(target=self._evaluate, args=(params, self._loss), daemon=True)
-        self._thread.start()
-
-    def answer(self) -> events.Evaluated | None:
-        """Give what has come of it, once; what went wrong in the thread is raised here."""
-        if self._thread is None or not self._loss.done():
-            return None
-        self._thread = None
-        return events.Evaluated(self._step, self._loss.result())
-
-    def _evaluate(self, params: Flat, loss: Future[float]) -> None:
-        try:
-            if self._engine is None:  # in the thread, since to make one may mean to compile
-                self._engine = self._make_engine(self._run.train.engine, self._run.model)
-            loss.set_result(held_out_loss(self._engine, params, self._run.held_out))
-        except BaseException as error:
-            loss.set_exception(error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._thread is not None:
-            self._thread.join(EVALUATION_END_S)
 
 
 def _event(peer: bytes, frames: list[bytes]) -> events.Event:

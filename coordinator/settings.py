@@ -16,7 +16,18 @@ class CheckpointEvery:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the coordinator's state machine must know of its deployment."""
+    """What the coordinator's state machine must know of its deployment.
+
+    Attributes:
+        losses_max: workers lost while computing one branch, before the run stops.
+        audit: fraction of the branches that two workers compute.
+        stops_on_liar: stop when a worker has lied, instead of going back and on.
+        accepts_numerics: let workers in whose arithmetic rounds otherwise.
+    """
 
     checkpoint_every: CheckpointEvery
     heartbeat_s: float = 1.0
+    losses_max: int = 3
+    audit: float = 0.0
+    stops_on_liar: bool = False
+    accepts_numerics: bool = False

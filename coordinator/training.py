@@ -6,6 +6,8 @@ apply Adam, open the next step; so there is no half-applied step for anybody to 
 
 import hashlib
 from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from engine.gradient import Engine
 from engine.optimizer import Moments, learning_rate
 from engine.params import Flat, params_digest, to_bytes
 from engine.run import Run
-from engine.shards import branch_documents, global_batch, order_by_length
+from engine.shards import Tokens, branch_documents, global_batch, order_by_length
 from engine.tree import Branch, cut_branches
 from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, Grad
 from wire.payload import pack_documents
@@ -22,13 +24,24 @@ from wire.payload import pack_documents
 NONFINITE_MAX = 3  # answers that are not numbers, before a branch is given up whatever they say
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a step is differentiated: its parameters, and its global batch in order."""
+
+    step: int
+    params: Flat
+    params_bytes: bytes
+    params_digest: str
+    batch: Sequence[Tokens]
+
+
 class Training:
     """One run, `step` updates after its start.
 
     Attributes:
-        step: updates applied.
         loss: of the last update, mean over its global batch in nats; None before the first.
-        params_digest: names the parameters that the open step differentiates by.
+        point: of the open step.
+        previous: of the step before it, whose late answers are still compared; None at first.
         board: the open step's branches.
     """
 
@@ -43,20 +56,40 @@ class Training:
     ) -> None:
         self._run = run
         self._engine = engine
+        self.go_to(step, params, moments, loss)
+
+    def go_to(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
+        """Stand anywhere in the run, as if nothing had come before."""
+        self.previous: Point | None = None
         self._set(step, params, moments, loss)
 
-    def _set(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
-        self.step = step
-        self.params = params
-        self.moments = moments
-        self.loss = loss
-        self.params_bytes = to_bytes(params)
-        self.params_digest = params_digest(self.params_bytes)
-        config = self._run.train
-        batch = global_batch(self._run.documents, step, config.batch_size)
-        self._batch = order_by_length(batch)
+    def reopen(self) -> None:
+        """Forget every answer to the open step."""
         self._nonfinite: dict[Branch, list[tuple[str, bytes]]] = {}
         self.cut(1)
+
+    def _set(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
+        self.moments = moments
+        self.loss = loss
+        params_bytes = to_bytes(params)
+        batch = global_batch(self._run.documents, step, self._run.train.batch_size)
+        digest = params_digest(params_bytes)
+        self.point = Point(step, params, params_bytes, digest, order_by_length(batch))
+        self.reopen()
+
+    @property
+    def step(self) -> int:
+        """Updates applied."""
+        return self.point.step
+
+    @property
+    def params(self) -> Flat:
+        return self.point.params
+
+    @property
+    def params_digest(self) -> str:
+        """Names the parameters that the open step differentiates by."""
+        return self.point.params_digest
 
     @property
     def is_finished(self) -> bool:
@@ -72,27 +105,32 @@ class Training:
         self.board = Board(cut_branches(self._run.train.shards, count))
 
     def count_documents(self, branch: Branch) -> int:
-        return len(branch_documents(self._batch, *branch, self._run.train.shards))
+        return len(self.documents(self.point, branch))
+
+    def documents(self, point: Point, branch: Branch) -> Sequence[Tokens]:
+        return branch_documents(point.batch, *branch, self._run.train.shards)
+
+    def texts(self, branch: Branch) -> list[str]:
+        """Give the documents of a branch of the open step, for people."""
+        tokenizer = self._run.tokenizer
+        documents = self.documents(self.point, branch)
+        return [tokenizer.decode([t for t in tokens if t != tokenizer.bos]) for tokens in documents]
 
     def payload(self, branch: Branch, has_params: bool) -> bytes:
         """Give what a TASK for a branch carries."""
-        documents = branch_documents(self._batch, *branch, self._run.train.shards)
-        return (self.params_bytes if has_params else b"") + pack_documents(documents)
+        documents = self.documents(self.point, branch)
+        return (self.point.params_bytes if has_params else b"") + pack_documents(documents)
 
     def judge(self, grad: Grad) -> str:
         """Say why a gradient cannot be counted; empty if it can."""
         branch = (grad.lo, grad.hi)
         if grad.step != self.step:
             return STALE
-        if grad.params_digest != self.params_digest or not self.board.holds(branch):
-            return MISMATCH
-        if len(grad.payload) != len(self.params_bytes):
+        if not self.board.holds(branch) or not is_of(self.point, grad):
             return MISMATCH
         if self.board.is_summed(branch):
             return DUPLICATE
-        if not np.isfinite(grad.loss_sum) or not np.isfinite(_vector(grad)).all():
-            return NONFINITE
-        return ""
+        return "" if is_finite(grad) else NONFINITE
 
     def note_nonfinite(self, grad: Grad, name: str) -> bool:
         """Remember a member's answer that is not a number; say whether training has diverged.
@@ -132,7 +170,18 @@ class Training:
         is_finite = all(np.isfinite(np.frombuffer(vector)).all() for vector in vectors)
         if not np.isfinite(total.loss) or not is_finite:
             raise OverflowError("the update leaves the floats")
+        self.previous = self.point
         self._set(self.step + 1, params, moments, total.loss / config.batch_size)
+
+
+def is_of(point: Point, grad: Grad) -> bool:
+    """Say whether a gradient is by these parameters, and as long."""
+    is_same = (grad.step, grad.params_digest) == (point.step, point.params_digest)
+    return is_same and len(grad.payload) == len(point.params_bytes)
+
+
+def is_finite(grad: Grad) -> bool:
+    return bool(np.isfinite(grad.loss_sum) and np.isfinite(_vector(grad)).all())
 
 
 def _vector(grad: Grad) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

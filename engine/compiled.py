@@ -79,6 +79,9 @@ class Compiled:
     def portions(self, documents: Sequence[Tokens]) -> list[Sequence[Tokens]]:
         return [documents]
 
+    def probe_lengths(self) -> Sequence[int]:
+        return range(1, self._model.block_size + 1)
+
     def gradient(self, params: Flat, documents: Sequence[Tokens]) -> GradientSum:
         grad = array("d", bytes(8 * len(params)))
         losses = self._replay(params, documents, np.frombuffer(grad), is_backward=True)

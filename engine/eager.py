@@ -29,6 +29,10 @@ class Eager:
     def portions(self, documents: Sequence[Tokens]) -> list[Sequence[Tokens]]:
         return [[tokens] for tokens in documents]
 
+    def probe_lengths(self) -> Sequence[int]:
+        """One is enough: a long document's graph holds that of each of its beginnings."""
+        return [self._model.block_size]
+
     def gradient(self, params: Flat, documents: Sequence[Tokens]) -> GradientSum:
         """Sum the documents from left to right, each differentiated from zero."""
         return reduce(

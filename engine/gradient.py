@@ -35,6 +35,9 @@ class Engine(Protocol):
         The left-to-right sum of their gradients is the shard's.
         """
 
+    def probe_lengths(self) -> Sequence[int]:
+        """Give the numbers of positions that it takes to see all of this engine's arithmetic."""
+
     def gradient(self, params: Flat, documents: Sequence[Tokens]) -> GradientSum:
         """Sum the documents' losses and gradients from left to right."""
 

@@ -101,10 +101,13 @@ class Follower:
             return []
         checkpoint, complaints = self._directory.newest()
         self._steps_seen = steps
-        if checkpoint is not None and not self._serves_newer(checkpoint):
+        if checkpoint is not None and not self._serves_newer(checkpoint, steps):
             self.model = ServedModel(checkpoint)
         return complaints
 
-    def _serves_newer(self, checkpoint: Checkpoint) -> bool:
+    def _serves_newer(self, checkpoint: Checkpoint, steps: list[int]) -> bool:
+        """Say whether what is served is newer, and has not been revoked since."""
         model = self.model
-        return model is not None and model.run == checkpoint.run and model.step >= checkpoint.step
+        if model is None or model.run != checkpoint.run:
+            return False
+        return model.step >= checkpoint.step and model.step in steps

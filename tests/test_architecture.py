@@ -45,6 +45,7 @@ THIRD_PARTY = {  # package -> the files that may import it
 # Time, chance and the machine are arguments; only the edge may ask for them.
 EDGE = (
     "*/service.py",
+    "coordinator/aside.py",
     "sampler/http.py",
     "cli/*",
     "coordinator/checkpoint.py",

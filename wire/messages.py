@@ -13,7 +13,8 @@ from typing import TypeAlias
 PROTOCOL_VERSION = 1
 
 # Why a worker is refused.
-VERSION, CONFIG, GRADIENT = "VERSION", "CONFIG", "GRADIENT"
+VERSION, CONFIG, NUMERICS = "VERSION", "CONFIG", "NUMERICS"
+GRADIENT, QUARANTINE = "GRADIENT", "QUARANTINE"
 
 # Why a gradient was not counted.
 DUPLICATE, STALE, MISMATCH, NONFINITE = "DUPLICATE", "STALE", "MISMATCH", "NONFINITE"
@@ -62,7 +63,7 @@ class Ready:
     gen: int
     sid: int
     config_hash: str  # WorkConfig.digest as the worker understood it
-    fingerprint: str  # digest of probe gradients; empty where none is asked for
+    fingerprint: str  # digest of probe gradients, see engine.fingerprint
     params_digest: str  # of the parameters the worker holds, empty for none
     document_s: float  # how long its largest portion takes: a document, or a shard if compiled
 

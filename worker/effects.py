@@ -24,7 +24,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Build the engine, time it, and say Prepared."""
+    """Build the engine, probe and time it, and say Prepared."""
 
     work: WorkConfig
 

@@ -37,10 +37,16 @@ class Unsent:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The engine is ready; the largest portion that a task can bring takes document_s seconds: one
-    document for eager, a shard for compiled."""
+    """The engine is ready.
+
+    Attributes:
+        document_s: the largest portion that a task can bring takes so many seconds: one document
+            for eager, a shard for compiled.
+        fingerprint: of the engine on this machine, see engine.fingerprint.
+    """
 
     document_s: float
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
 
+from engine.branch import BranchComputation
 from engine.config import ModelConfig, WorkConfig
+from engine.fingerprint import fingerprint
 from engine.gradient import Engine
 from engine.params import to_bytes
 from wire.codec import decode, encode
 from wire.errors import WireError
 from wire.transport import Connection
 from worker import events
-from worker.compute import BranchComputation, probe_portion
+from worker.compute import probe_portion
 from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Send, Tell
 from worker.state import Identity, WorkerState
 
@@ -55,7 +57,8 @@ class WorkerService:
         self._connection: Connection | None = None
         self._work: WorkConfig | None = None
         self._engine: Engine | None = None
-        self._preparing: Future[tuple[Engine, float]] | None = None
+        self._preparing: Future[tuple[Engine, events.Prepared]] | None = None
+        self._is_told = False  # the machine knows what has come of that
         self._computation: BranchComputation | None = None
         self._computing_since_s = 0.0
         self._exit: Exit | None = None
@@ -91,10 +94,10 @@ class WorkerService:
             if connection is self._connection:
                 self._handle(events.Opened() if is_up else events.Closed())
         self._handle(events.Ticked())
-        if self._preparing is not None and self._preparing.done():
-            self._engine, portion_s = self._preparing.result()
-            self._preparing = None
-            self._handle(events.Prepared(portion_s))
+        if not self._is_told and self._preparing is not None and self._preparing.done():
+            self._engine, prepared = self._preparing.result()
+            self._is_told = True
+            self._handle(prepared)
         if self._computation is not None:
             self._advance(self._computation)
 
@@ -128,7 +131,7 @@ class WorkerService:
                     assert self._engine is not None
                     self._computing_since_s = time.monotonic()
                     self._computation = BranchComputation(
-                        self._engine, self._work, params, documents, lo, hi
+                        self._engine, self._work, params, documents, (lo, hi)
                     )
                 case Abandon():
                     self._computation = None
@@ -138,23 +141,28 @@ class WorkerService:
                     self._exit = effect
 
     def _prepare(self, work: WorkConfig) -> None:
-        """Begin to make an engine; one that is being made for another run is forgotten."""
-        if self._preparing is not None and self._work == work:
-            return  # a session later, the same run
-        self._work = work
-        prepared: Future[tuple[Engine, float]] = Future()
+        """Begin to make an engine; one that is being made for another run is forgotten.
+
+        The same run, a session later, needs no other.
+        """
+        if self._work == work:
+            self._is_told = False
+            return
+        self._work, self._is_told = work, False
+        future: Future[tuple[Engine, events.Prepared]] = Future()
 
         def prepare() -> None:
             try:
                 engine = self._make_engine(work.engine, work.model)
-                probe_portion(engine, work)  # compiles
+                digest = fingerprint(engine, work.model)  # the first gradient compiles
                 began_s = time.monotonic()
                 probe_portion(engine, work)
-                prepared.set_result((engine, time.monotonic() - began_s))
+                portion_s = time.monotonic() - began_s
+                future.set_result((engine, events.Prepared(portion_s, digest)))
             except BaseException as error:
-                prepared.set_exception(error)
+                future.set_exception(error)
 
-        self._preparing = prepared
+        self._preparing = future
         Thread(target=prepare, daemon=True).start()
 
 

@@ -35,6 +35,7 @@ SEARCH_S = 2.0  # how long the first socket may search; a worker says once that 
 SEARCH_S_MAX = 32.0  # each further one twice as long, up to this
 GREETING_S = 3.0  # how long HELLO may go unanswered
 PROGRESS_S = 1.0  # at most one PROGRESS in this time
+READY_S = 5.0  # without anything to do, after which READY is said again: it, or a task, may be lost
 
 
 class Phase(Enum):
@@ -93,11 +94,12 @@ class WorkerState:
         self._heard_s = 0.0
         self._pinged_s = 0.0
         self._progress_s = 0.0
+        self._busy_s = 0.0  # when there last was something to do, or READY was said
         self._is_hello_due = False
         self._has_said_waiting = False
         self._welcome: messages.Welcome | None = None
         self._work: WorkConfig | None = None
-        self._document_s = 0.0
+        self._prepared: events.Prepared | None = None
         self._params: Flat | None = None
         self._params_digest = ""
         self._current: Assignment | None = None
@@ -129,8 +131,8 @@ class WorkerState:
             case events.Unsent():
                 self._is_hello_due = self._phase is Phase.GREETING
                 return []
-            case events.Prepared(document_s):
-                return self._on_prepared(document_s, now)
+            case events.Prepared():
+                return self._on_prepared(event, now)
             case events.Garbled(reason):
                 return [Tell(f"dropped a message: {reason}"), *self._ask_again()]
             case events.StopAsked():
@@ -190,8 +192,18 @@ class WorkerState:
                 return [Tell("the coordinator fell silent; searching again"), *self._search(now)]
             if now - self._pinged_s >= self._welcome.heartbeat_s:
                 self._pinged_s = now
-                return [Send(messages.Ping(*self._session(), now))]
+                return [Send(messages.Ping(*self._session(), now)), *self._ask_if_idle(now)]
         return []
+
+    def _ask_if_idle(self, now: float) -> list[Effect]:
+        if self._phase is not Phase.WORKING:
+            return []
+        if self._current is not None:
+            self._busy_s = now
+        if now - self._busy_s < READY_S:
+            return []
+        self._busy_s = now
+        return [self._ready()]
 
     def _is_idle_too_long(self, now: float) -> bool:
         if self._max_idle_s is None or self._phase not in (Phase.SEARCHING, Phase.GREETING):
@@ -248,23 +260,25 @@ class WorkerState:
         self._enter(Phase.PREPARING, now)
         return [Tell(f"joined run {welcome.run[:8]} at {self._address}"), Prepare(work)]
 
-    def _on_prepared(self, document_s: float, now: float) -> list[Effect]:
+    def _on_prepared(self, prepared: events.Prepared, now: float) -> list[Effect]:
         if self._phase is not Phase.PREPARING:
             return []
-        self._document_s = document_s
+        self._prepared = prepared
         self._heard_s = now  # a compilation holds us up; what was said meanwhile may be unread
         self._enter(Phase.WORKING, now)
+        self._busy_s = now
         return [self._ready()]
 
     def _ready(self) -> Effect:
         assert self._work is not None
+        assert self._prepared is not None
         return Send(
             messages.Ready(
                 *self._session(),
                 config_hash=self._work.digest,
-                fingerprint="",
+                fingerprint=self._prepared.fingerprint,
                 params_digest=self._params_digest,
-                document_s=self._document_s,
+                document_s=self._prepared.document_s,
             )
         )
 

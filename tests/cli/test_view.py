@@ -9,15 +9,18 @@ import pytest
 
 from cli.view import JsonView, LiveView, PlainView, Said, choose_view, describe, read_fact
 from coordinator.facts import (
+    BranchHedged,
     CheckpointDurable,
     CheckpointFailed,
     Fact,
     GradNotCounted,
     HeldOutEvaluated,
+    LiarFound,
     MemberJoined,
     MemberLost,
     MessageDropped,
     PeerRefused,
+    RunWentBack,
     StepCommitted,
 )
 
@@ -30,6 +33,9 @@ FACTS = [
     PeerRefused("a stranger", 'expected "1"\n got 2'),
     MessageDropped("expected 3 frames, got 1", 7),
     GradNotCounted("w1-ab", 3, "MISMATCH"),
+    BranchHedged("w1-ab", 3, 2, 4, 0.25),
+    LiarFound("w1-ab", 3, 2, 4),
+    RunWentBack(9, 3),
     CheckpointDurable(3),
     CheckpointFailed(3, "no space"),
     HeldOutEvaluated(3, 7 / 3),

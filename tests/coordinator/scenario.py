@@ -6,24 +6,26 @@ that hundreds of runs cost as much as one.
 
 import random
 from array import array
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from coordinator import events
-from coordinator.effects import Effect, Finish, Save, Send, Tell
+from coordinator.effects import Effect, Finish, Probe, Save, Send, Tell
 from coordinator.evaluations import Evaluations
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
+from engine.branch import sum_branch
 from engine.config import TrainConfig, WorkConfig
 from engine.eager import Eager
+from engine.fingerprint import fingerprint
 from engine.optimizer import Moments
 from engine.params import from_bytes, to_bytes
 from engine.reference import train
 from engine.run import Run, prepare_run
 from wire.messages import Grad, Hello, Message, Ready, Result, Task, Welcome
 from wire.payload import unpack_task
-from worker.compute import BranchComputation
 
 TEXTS = ["abba", "ba", "a", "bab", "aab", "b", "abab"]
 SHAPE = {"n_embd": 1, "n_head": 1, "block_size": 3}
@@ -43,6 +45,10 @@ def work_of(run: Run) -> WorkConfig:
 
 def training_of(run: Run) -> Training:
     return Training(run, Eager(run.model), 0, run.params, Moments.zeros(run.model.num_params), None)
+
+
+def fingerprint_of(run: Run) -> str:
+    return fingerprint(Eager(run.model), run.model)
 
 
 class Hand:
@@ -67,11 +73,10 @@ class Hand:
         key = (task.params_digest, task.lo, task.hi)
         if key not in self._known:
             vector = from_bytes(self._params[task.params_digest])
-            one = BranchComputation(
-                Eager(self._run.model), work_of(self._run), vector, documents, task.lo, task.hi
+            branch = (task.lo, task.hi)
+            total = sum_branch(
+                Eager(self._run.model), work_of(self._run), vector, documents, branch
             )
-            while one.total is None:
-                one.advance()
             self._known[key] = Grad(
                 run=task.run,
                 gen=task.gen,
@@ -81,9 +86,9 @@ class Hand:
                 hi=task.hi,
                 lease=task.lease,
                 params_digest=task.params_digest,
-                loss_sum=one.total.loss,
+                loss_sum=total.loss,
                 compute_s=0.01,
-                payload=to_bytes(one.total.grad),
+                payload=to_bytes(total.grad),
             )
         return replace(self._known[key], sid=task.sid, step=task.step, lease=task.lease)
 
@@ -94,6 +99,7 @@ class Scenario:
     Attributes:
         seen: every effect so far.
         welcomes: the newest WELCOME of each peer.
+        now: until when `wait` has waited.
     """
 
     def __init__(
@@ -104,6 +110,8 @@ class Scenario:
         training: Training | None = None,
         hand: Hand | None = None,
         evaluations: Evaluations | None = None,
+        settings: Settings | None = None,
+        contributors: Mapping[str, int] | None = None,
     ) -> None:
         self.run = run
         self.hand = hand or Hand(run)
@@ -111,16 +119,21 @@ class Scenario:
         self.state = CoordinatorState(
             training=self.training,
             work=work_of(run),
-            settings=Settings(every),
+            settings=settings or Settings(every),
             run=RUN,
             gen=4,
             durable_step=durable_step,
             rng=random.Random(1),
             evaluations=evaluations or Evaluations(bool(run.held_out)),
+            contributors=contributors or {},
         )
+        self.now = 0.0
         self.seen: list[Effect] = []
         self.welcomes: dict[bytes, Welcome] = {}
         self.handle(events.Started())
+        self.probe = only(Probe, self.seen)
+        self.seen = [effect for effect in self.seen if not isinstance(effect, Probe)]
+        self.handle(events.Probed(fingerprint_of(run)))
 
     def handle(self, event: events.Event, now: float = 0.0) -> list[Effect]:
         effects = self.state.handle(event, now)
@@ -129,6 +142,14 @@ class Scenario:
         for send in only(Send, effects):
             if isinstance(send.message, Task):
                 self.hand.take(send.message)
+        return effects
+
+    def wait(self, until: float) -> list[Effect]:
+        """Let time pass as the service does, which looks up many times a second."""
+        effects: list[Effect] = []
+        while self.now < until:
+            self.now = min(until, self.now + 0.5)
+            effects += self.handle(events.Ticked(), self.now)
         return effects
 
     def receive(self, peer: bytes, message: Message, now: float = 0.0) -> list[Effect]:
@@ -143,7 +164,7 @@ class Scenario:
     def ready(self, peer: bytes, now: float = 0.0, **fields: Any) -> list[Effect]:
         values = {
             "config_hash": work_of(self.run).digest,
-            "fingerprint": "",
+            "fingerprint": fingerprint_of(self.run),
             "params_digest": "",
             "document_s": 0.01,
             **fields,

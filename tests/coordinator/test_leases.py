@@ -17,51 +17,51 @@ def one(value: float) -> BranchSum:
 def test_branches_are_leased_in_shard_order() -> None:
     board = Board(BRANCHES)
 
-    leases = [board.lease(i, b"a", []) for i in range(1, 5)]
+    leases = [board.lease(i, "a", 0.0, []) for i in range(1, 5)]
 
-    assert leases == [*(Lease(i, b, b"a") for i, b in enumerate(BRANCHES, start=1)), None]
+    assert leases == [*(Lease(i, b, "a", 0.0) for i, b in enumerate(BRANCHES, start=1)), None]
 
 
 def test_a_branch_to_be_avoided_is_left_for_others() -> None:
     board = Board(BRANCHES)
 
-    assert board.lease(1, b"a", [(0, 2), (2, 4)]) == Lease(1, (4, 5), b"a")
-    assert board.lease(2, b"a", [(0, 2), (2, 4)]) is None
-    assert board.lease(3, b"b", []) == Lease(3, (0, 2), b"b")
+    assert board.lease(1, "a", 0.0, [(0, 2), (2, 4)]) == Lease(1, (4, 5), "a", 0.0)
+    assert board.lease(2, "a", 0.0, [(0, 2), (2, 4)]) is None
+    assert board.lease(3, "b", 0.0, []) == Lease(3, (0, 2), "b", 0.0)
 
 
 def test_a_released_branch_is_first_in_line() -> None:
     board = Board(BRANCHES)
-    board.lease(1, b"a", [])
-    board.lease(2, b"a", [])
+    board.lease(1, "a", 0.0, [])
+    board.lease(2, "a", 0.0, [])
 
     assert board.release(2)
 
-    assert board.lease(3, b"b", []) == Lease(3, (2, 4), b"b")
+    assert board.lease(3, "b", 0.0, []) == Lease(3, (2, 4), "b", 0.0)
 
 
 def test_a_lease_can_be_released_once() -> None:
     board = Board(BRANCHES)
-    board.lease(1, b"a", [])
+    board.lease(1, "a", 0.0, [])
 
     assert [board.release(1), board.release(1), board.release(99)] == [True, False, False]
 
 
 def test_releasing_a_summed_branch_frees_nothing() -> None:
     board = Board(BRANCHES)
-    board.lease(1, b"a", [])
+    board.lease(1, "a", 0.0, [])
     board.count((0, 2), one(1.0))
 
     assert not board.release(1)
-    assert board.lease(2, b"b", []) == Lease(2, (2, 4), b"b")
+    assert board.lease(2, "b", 0.0, []) == Lease(2, (2, 4), "b", 0.0)
 
 
 def test_counting_gives_the_leases_that_are_no_longer_wanted() -> None:
     board = Board(BRANCHES)
-    board.lease(1, b"a", [])
-    board.lease(2, b"b", [])
+    board.lease(1, "a", 0.0, [])
+    board.lease(2, "b", 0.0, [])
 
-    assert board.count((2, 4), one(1.0)) == [Lease(2, (2, 4), b"b")]
+    assert board.count((2, 4), one(1.0)) == [Lease(2, (2, 4), "b", 0.0)]
 
 
 def test_a_branch_that_waits_can_be_counted_and_is_not_leased_any_more() -> None:
@@ -69,7 +69,7 @@ def test_a_branch_that_waits_can_be_counted_and_is_not_leased_any_more() -> None
 
     assert board.count((0, 2), one(1.0)) == []
 
-    assert board.lease(1, b"a", []) == Lease(1, (2, 4), b"a")
+    assert board.lease(1, "a", 0.0, []) == Lease(1, (2, 4), "a", 0.0)
     board.check()
 
 
@@ -93,7 +93,7 @@ def test_a_board_is_untouched_until_something_is_leased_or_summed() -> None:
     leased, summed = Board(BRANCHES), Board(BRANCHES)
     assert leased.is_untouched
 
-    leased.lease(1, b"a", [])
+    leased.lease(1, "a", 0.0, [])
     summed.count((0, 2), one(1.0))
 
     assert not leased.is_untouched
@@ -103,7 +103,7 @@ def test_a_board_is_untouched_until_something_is_leased_or_summed() -> None:
 def test_a_board_that_was_leased_from_stays_touched() -> None:
     """Its branches must not be cut anew: an answer to a lost lease would fit none of them."""
     board = Board(BRANCHES)
-    board.lease(1, b"a", [])
+    board.lease(1, "a", 0.0, [])
 
     board.release(1)
 
@@ -131,3 +131,76 @@ def test_a_board_is_complete_when_the_last_branch_is_in() -> None:
         board.count(branch, one(1.0))
 
     assert [*states, board.is_complete] == [False, False, False, True]
+
+
+# ---- two answers, and copies --------------------------------------------------------------------
+
+
+def test_an_audited_branch_waits_for_a_second_worker_behind_those_that_have_none() -> None:
+    board = Board(BRANCHES)
+    board.lease(1, "a", 0.0, [])
+    board.want((0, 2), 2)
+    board.check()
+
+    assert board.waiting == ((2, 4), (4, 5), (0, 2))
+    assert [board.lease(i, "a", 0.0, []).branch for i in (2, 3)] == [(2, 4), (4, 5)]
+    assert board.lease(4, "a", 0.0, []) is None  # its own
+    assert board.lease(5, "b", 0.0, []) == Lease(5, (0, 2), "b", 0.0)
+    assert board.waiting == ()
+    board.check()
+
+
+def test_a_branch_that_wants_no_answer_neither_waits_nor_comes_back() -> None:
+    """It is disputed: the coordinator computes it itself."""
+    board = Board(BRANCHES[:1])
+    board.lease(1, "a", 0.0, [])
+
+    board.want((0, 2), 0)
+
+    assert not board.release(1)
+    assert board.waiting == ()
+    assert not board.is_complete
+    board.check()
+
+
+def test_what_is_out_for_long_is_hedged_once_and_by_somebody_else() -> None:
+    board = Board(BRANCHES[:2])
+    board.lease(1, "a", 1.0, [])
+    board.lease(2, "b", 2.0, [])
+
+    assert board.hedge(3, "c", 2.5, 1.5, []) is None  # nothing is late
+    assert board.hedge(3, "a", 3.0, 1.5, []) is None  # its own
+    assert board.hedge(3, "c", 3.0, 1.5, [(0, 2)]) is None  # it had better not
+    assert board.hedge(3, "c", 3.0, 1.5, []) == Lease(3, (0, 2), "c", 3.0)
+    assert board.hedge(4, "d", 3.0, 1.5, []) is None  # twice is enough
+    assert board.hedge(4, "d", 4.0, 1.5, []) == Lease(4, (2, 4), "d", 4.0)
+    board.check()
+
+
+def test_nothing_is_hedged_while_a_branch_waits() -> None:
+    board = Board(BRANCHES[:2])
+    board.lease(1, "a", 0.0, [])
+
+    assert board.hedge(2, "b", 99.0, 1.0, []) is None
+
+
+@pytest.mark.parametrize("ended", [1, 2])
+def test_a_branch_whose_copy_is_still_out_does_not_wait(ended: int) -> None:
+    board = Board(BRANCHES[:1])
+    board.lease(1, "a", 0.0, [])
+    board.hedge(2, "b", 9.0, 1.0, [])
+
+    assert not board.release(ended)
+    assert board.waiting == ()
+    assert board.release(3 - ended)
+    assert board.waiting == ((0, 2),)
+    board.check()
+
+
+def test_a_summed_branch_is_not_hedged() -> None:
+    board = Board(BRANCHES[:2])
+    board.lease(1, "a", 0.0, [])
+    board.lease(2, "b", 0.0, [])
+    board.count((0, 2), one(1.0))
+
+    assert board.hedge(3, "c", 9.0, 1.0, []) == Lease(3, (2, 4), "c", 9.0)

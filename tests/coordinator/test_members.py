@@ -17,7 +17,7 @@ def member(peer: bytes, sid: int, **fields: object) -> Member:
 def test_members_are_listed_in_the_order_in_which_they_came() -> None:
     members = Members()
     for sid, peer in enumerate([b"c", b"a", b"b"]):
-        members.add(member(peer, sid, is_ready=peer != b"a"))
+        members.add(member(peer, sid, ready_s=None if peer == b"a" else 1.0))
 
     assert [m.peer for m in members] == [b"c", b"a", b"b"]
     assert [m.peer for m in members.ready] == [b"c", b"b"]
@@ -59,7 +59,7 @@ def test_a_session_belongs_to_its_peer() -> None:
 def test_a_member_may_be_silent_for_ten_documents_and_three_seconds_at_least(
     is_ready: bool, document_s: float, limit_s: float
 ) -> None:
-    one = member(b"a", 7, is_ready=is_ready, document_s=document_s)
+    one = member(b"a", 7, ready_s=1.0 if is_ready else None, document_s=document_s)
 
     assert one.silence_limit_s == pytest.approx(limit_s)
 
@@ -79,3 +79,35 @@ def test_two_members_with_one_session_are_noticed() -> None:
 
     with pytest.raises(AssertionError):
         members.check()
+
+
+@pytest.mark.parametrize(("document_s", "limit_s"), [(0.01, 30.0), (2.0, 40.0)])
+def test_a_member_that_only_talks_is_overdue_after_its_limit(
+    document_s: float, limit_s: float
+) -> None:
+    """A worker whose program hangs may go on answering pings for ever."""
+    one = member(b"a", 7, ready_s=1.0, document_s=document_s, leases=[1], progressed_s=5.0)
+    one.last_heard_s = now = 5.0 + limit_s
+
+    assert one.overdue(now) == ""
+    assert one.overdue(now + 0.01) == "it makes no progress"
+
+
+def test_a_member_without_a_lease_need_not_progress() -> None:
+    one = member(b"a", 7, ready_s=1.0, last_heard_s=1000.0)
+
+    assert one.overdue(1000.0) == ""
+
+
+def test_a_session_has_a_name_once_it_was_ready_and_keeps_it() -> None:
+    members = Members()
+    one, other = member(b"a", 7, name="one"), member(b"b", 8, name="other")
+    members.add(one)
+    members.add(other)
+
+    members.make_ready(one, 1.0)
+    members.remove(one)
+    members.remove(other)
+
+    assert (members.name_of(7), members.name_of(8)) == ("one", None)
+    assert (members.version, members.lost) == (2, 1)

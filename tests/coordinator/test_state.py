@@ -324,10 +324,8 @@ def test_a_sign_of_life_needs_no_answer_and_keeps_a_member(kind: type) -> None:
     message = Pong(RUN, 4, sid, 0.0) if kind is Pong else Progress(RUN, 4, sid, 1, 1)
 
     assert scenario.receive(b"a", message, now=2.9) == []
-    assert told(scenario.handle(events.Ticked(), 5.8)) == []
-    assert [fact.reason for fact in told(scenario.handle(events.Ticked(), 6.0))] == [
-        "it fell silent"
-    ]
+    assert told(scenario.wait(5.8)) == []
+    assert [fact.reason for fact in told(scenario.wait(6.0))] == ["it fell silent"]
 
 
 @pytest.mark.parametrize(
@@ -337,10 +335,8 @@ def test_a_silent_member_is_lost_after_its_limit(document_s: float, limit_s: flo
     scenario = Scenario(small_run())
     scenario.join(b"a", document_s=document_s)
 
-    assert told(scenario.handle(events.Ticked(), limit_s)) == []
-    assert told(scenario.handle(events.Ticked(), limit_s + 0.001)) == [
-        MemberLost("wa", "it fell silent", 2, 0)
-    ]
+    assert told(scenario.wait(limit_s)) == []
+    assert told(scenario.wait(limit_s + 0.001)) == [MemberLost("wa", "it fell silent", 2, 0)]
 
 
 def test_a_member_that_proves_slower_than_it_said_gets_more_time() -> None:
@@ -349,15 +345,15 @@ def test_a_member_that_proves_slower_than_it_said_gets_more_time() -> None:
 
     scenario.answer(b"a", task, compute_s=6.0)  # six documents
 
-    assert told(scenario.handle(events.Ticked(), 9.9)) == []
-    assert len(told(scenario.handle(events.Ticked(), 10.1))) == 1
+    assert told(scenario.wait(9.9)) == []
+    assert len(told(scenario.wait(10.1))) == 1
 
 
 def test_a_member_that_prepares_has_two_minutes() -> None:
     scenario = Scenario(small_run())
     sid = scenario.hello(b"a").sid
 
-    scenario.handle(events.Ticked(), 119.0)
+    scenario.wait(119.0)
     assert sent(scenario.receive(b"a", Ping(RUN, 4, sid, 1.0), 119.5), b"a") == [
         Pong(RUN, 4, sid, 1.0)
     ]

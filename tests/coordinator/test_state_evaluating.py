@@ -105,7 +105,7 @@ def test_a_save_that_waited_has_what_its_step_had() -> None:
     scenario = at_the_start(evaluated_run())
     queue = train_on(scenario, scenario.join(b"a"), 2)
     training = scenario.training
-    expected = Save(2, training.params[:], training.moments, training.loss)
+    expected = Save(2, training.params[:], training.moments, training.loss, {"wa": 0})
 
     train_on(scenario, queue, 3)
     effects = scenario.handle(events.Evaluated(2, 2.5))

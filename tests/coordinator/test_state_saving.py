@@ -109,9 +109,8 @@ def test_being_asked_to_stop_saves_the_last_committed_step_and_leaves() -> None:
     (save,) = scenario.handle(events.StopAsked())
     effects = scenario.handle(events.Saved(1))
 
-    assert save == Save(
-        1, scenario.training.params, scenario.training.moments, scenario.training.loss
-    )
+    training = scenario.training
+    assert save == Save(1, training.params, training.moments, training.loss, {"wa": 0})
     sid = scenario.welcomes[b"a"].sid
     assert effects[1:] == [Send(b"a", Bye(RUN, 4, sid, "stopping", 1)), Finish(None)]
 

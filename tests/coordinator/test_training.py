@@ -43,7 +43,7 @@ def test_a_payload_begins_with_the_parameters_if_they_are_wanted() -> None:
     training = training_of(small_run())
     bare = training.payload((0, 5), has_params=False)
 
-    assert training.payload((0, 5), has_params=True) == training.params_bytes + bare
+    assert training.payload((0, 5), has_params=True) == training.point.params_bytes + bare
 
 
 def test_a_step_is_committed_with_the_bits_of_the_reference() -> None:
@@ -60,7 +60,7 @@ def test_a_step_is_committed_with_the_bits_of_the_reference() -> None:
 
         assert training.step == step + 1
         assert training.loss == loss
-        assert to_bytes(training.params) == params == training.params_bytes
+        assert to_bytes(training.params) == params == training.point.params_bytes
     assert training.is_finished
 
 

@@ -14,6 +14,8 @@ import pytest
 import zmq
 
 from engine.config import WorkConfig
+from engine.engines import engine_of
+from engine.fingerprint import fingerprint
 from tests.integration.callers import Callers, ZmqSocket
 from tests.integration.flock import Lab, Process, metrics, wait_until
 from tests.integration.oracle import Job
@@ -65,15 +67,20 @@ def join(caller: ZmqSocket) -> Welcome:
     return welcome
 
 
-def ready_for(welcome: Welcome, config_hash: str) -> Ready:
+def ready_for(welcome: Welcome, **fields: str) -> Ready:
+    work = WorkConfig.from_json(welcome.config)
+    values = {
+        "config_hash": work.digest,
+        "fingerprint": fingerprint(engine_of(work.engine, work.model), work.model),
+        **fields,
+    }
     return Ready(
         run=welcome.run,
         gen=welcome.gen,
         sid=welcome.sid,
-        config_hash=config_hash,
-        fingerprint="",
         params_digest="",
         document_s=0.01,
+        **values,
     )
 
 
@@ -120,16 +127,23 @@ def test_a_gradient_without_a_session_is_asked_who_it_is(callers: Callers) -> No
     assert isinstance(hear(caller), Who)
 
 
-def test_a_worker_with_another_config_is_refused_before_it_gets_work(callers: Callers) -> None:
+@pytest.mark.parametrize(
+    ("field", "code", "words"),
+    [("config_hash", "CONFIG", "expected config"), ("fingerprint", "NUMERICS", "round other than")],
+)
+def test_a_worker_with_another_config_or_arithmetic_is_refused_before_it_gets_work(
+    callers: Callers, field: str, code: str, words: str
+) -> None:
     """A worker that computes something else would spoil every bit, and nobody could see it."""
     caller = callers.dealer()
     welcome = join(caller)
 
-    say(caller, ready_for(welcome, config_hash="0" * 64))
+    say(caller, ready_for(welcome, **{field: "0" * 64}))
 
     answer = hear(caller)
     assert isinstance(answer, Refuse)
-    assert "config" in answer.text
+    assert (answer.code, answer.permanent) == (code, True)
+    assert words in answer.text
 
 
 @pytest.mark.parametrize(
@@ -181,7 +195,7 @@ def test_a_wrong_gradient_is_answered_and_not_counted(
     change, answer = WRONG[kind]
     caller = callers.dealer()
     welcome = join(caller)
-    say(caller, ready_for(welcome, WorkConfig.from_json(welcome.config).digest))
+    say(caller, ready_for(welcome))
     task = hear(caller)
     assert isinstance(task, Task)
     grad = replace(

@@ -44,7 +44,7 @@ def greeting(now: float = 0.0, max_idle_s: float | None = None) -> WorkerState:
 def working(now: float = 0.0, max_idle_s: float | None = None) -> WorkerState:
     state = greeting(now, max_idle_s)
     receive(state, WELCOME, now)
-    state.handle(events.Prepared(0.25), now)
+    state.handle(events.Prepared(0.25, "f1"), now)
     return state
 
 
@@ -63,7 +63,7 @@ def compute(lo: int = 0, hi: int = 1) -> Compute:
 
 
 def ready(params: str = "") -> Send:
-    return Send(Ready(*SESSION, WORK.digest, "", params, 0.25))
+    return Send(Ready(*SESSION, WORK.digest, "f1", params, 0.25))
 
 
 def kinds(effects: list[Effect]) -> list[type]:

@@ -1,25 +1,21 @@
-"""A branch summed a portion at a time has the bits of the reference."""
+"""The probe of a worker: as large as a task can be, and in need of nothing."""
 
 import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from engine.config import TrainConfig, WorkConfig
 from engine.eager import Eager
-from engine.gradient import Engine, GradientSum
+from engine.gradient import Engine
 from engine.run import prepare_run
-from engine.shards import Tokens, branch_documents, cut_branch, global_batch, order_by_length
-from engine.tree import cut_branches, tree_sum
-from worker.compute import BranchComputation, probe_portion
+from engine.shards import Tokens
+from worker.compute import probe_portion
 
 pytestmark = pytest.mark.unit
 
 TEXTS = ["abba", "ba", "a", "bab", "aab", "b", "abab"]
 RUN = prepare_run(TEXTS, TrainConfig(1, 7, 5), {"n_embd": 1, "n_head": 1, "block_size": 4})
-ENGINE = Eager(RUN.model)
 
 
 class Whole(Eager):
@@ -29,61 +25,10 @@ class Whole(Eager):
         return [documents]
 
 
-def computation(
-    lo: int, hi: int, batch_size: int, shards: int, engine: Engine = ENGINE
-) -> BranchComputation:
-    batch = order_by_length(global_batch(RUN.documents, 0, batch_size))
-    work = WorkConfig("eager", batch_size, shards, RUN.model)
-    documents = branch_documents(batch, lo, hi, shards)
-    return BranchComputation(engine, work, RUN.params, documents, lo, hi)
-
-
-def total_of(one: BranchComputation) -> GradientSum:
-    while one.total is None:
-        one.advance()
-    return one.total
-
-
-@settings(max_examples=40)
-@given(st.integers(1, 14), st.data())
-def test_any_branch_has_the_bits_of_the_reference(batch_size: int, data: st.DataObject) -> None:
-    shards = data.draw(st.integers(1, batch_size))
-    lo, hi = data.draw(st.sampled_from(cut_branches(shards, data.draw(st.integers(1, shards)))))
-    batch = order_by_length(global_batch(RUN.documents, 0, batch_size))
-    parts = cut_branch(batch, 0, shards, batch_size, shards)
-    leaves = {(k, k + 1): ENGINE.gradient(RUN.params, parts[k]) for k in range(lo, hi)}
-
-    total = total_of(computation(lo, hi, batch_size, shards))
-
-    assert total == tree_sum(lo, hi, leaves.get, ENGINE.plus)
-
-
-def test_the_total_is_there_after_the_last_document_and_not_before() -> None:
-    one = computation(2, 4, 7, 5)
-
-    states = []
-    while one.total is None:
-        states.append((one.documents_done, one.total))
-        one.advance()
-
-    assert states == [(0, None), (1, None), (2, None)]
-    assert one.documents_done == 3
-
-
-def test_documents_are_counted_however_large_a_portion_is() -> None:
-    one = computation(2, 5, 7, 5, Whole(RUN.model))
-
-    counts = []
-    while one.total is None:
-        one.advance()
-        counts.append(one.documents_done)
-
-    assert counts == [2, 3, 5]  # the shards are [2, 4), [4, 5) and [5, 7)
-    assert one.total == total_of(computation(2, 5, 7, 5))
-
-
 @pytest.mark.parametrize(
-    ("engine", "num_documents"), [(ENGINE, 1), (Whole(RUN.model), 2)], ids=["eager", "whole shards"]
+    ("engine", "num_documents"),
+    [(Eager(RUN.model), 1), (Whole(RUN.model), 2)],
+    ids=["eager", "whole shards"],
 )
 def test_the_probe_is_the_largest_portion_and_needs_neither_parameters_nor_documents(
     engine: Engine, num_documents: int

@@ -151,7 +151,7 @@ def test_ready_follows_preparation_with_what_was_understood_and_measured() -> No
     state = greeting()
     receive(state, WELCOME)
 
-    assert state.handle(events.Prepared(0.25), 5.0) == [ready()]
+    assert state.handle(events.Prepared(0.25, "f1"), 5.0) == [ready()]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_any_word_of_the_coordinator_breaks_its_silence() -> None:
 def test_preparation_is_not_the_coordinators_silence() -> None:
     state = greeting(now=0.0)
     receive(state, WELCOME, now=0.0)
-    state.handle(events.Prepared(9.0), 60.0)
+    state.handle(events.Prepared(9.0, "f1"), 60.0)
 
     assert Connect() not in state.handle(events.Ticked(), 62.0)
 

@@ -87,7 +87,7 @@ def test_parameters_outlive_a_session() -> None:
     receive(state, Who(*SESSION))
     receive(state, WELCOME)
 
-    assert state.handle(events.Prepared(0.25), 1.0) == [ready(DIGEST)]
+    assert state.handle(events.Prepared(0.25, "f1"), 1.0) == [ready(DIGEST)]
 
 
 def test_a_cancelled_task_is_abandoned_and_the_next_begins() -> None:

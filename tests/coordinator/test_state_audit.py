@@ -1,0 +1,297 @@
+"""Liars: workers whose gradients are wrong though their digests are right. None of it stays."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from coordinator import events
+from coordinator.effects import Finish, GoBack, Recompute, Save
+from coordinator.facts import LiarFound, RunWentBack
+from coordinator.leases import BranchSum
+from coordinator.settings import CheckpointEvery, Settings
+from engine.branch import sum_branch
+from engine.eager import Eager
+from engine.optimizer import Moments
+from engine.params import to_bytes
+from engine.run import Run
+from tests.coordinator.scenario import (
+    SELDOM,
+    Hand,
+    Scenario,
+    final_save,
+    is_finished,
+    only,
+    reference,
+    sent,
+    small_run,
+    tasks,
+    told,
+    work_of,
+)
+from wire.messages import Hello, Refuse, Task
+
+pytestmark = pytest.mark.unit
+
+RUN_ = small_run(steps=4, batch_size=4, shards=2)
+HAND = Hand(RUN_)
+REFERENCE = reference(RUN_)
+ALWAYS = Settings(SELDOM, audit=1.0)
+NEVER = Settings(SELDOM)
+
+
+def scenario_of(settings: Settings = ALWAYS, run: Run = RUN_) -> Scenario:
+    return Scenario(run, settings=settings, hand=HAND)
+
+
+def lie(scenario: Scenario, peer: bytes, task: Task, now: float = 0.0) -> list[object]:
+    """Answer with a gradient that is off by one bit, and right digests."""
+    payload = scenario.hand.compute(task).payload
+    return [*scenario.answer(peer, task, now, payload=bytes([payload[0] ^ 1]) + payload[1:])]
+
+
+def recompute(scenario: Scenario, effect: Recompute) -> list[object]:
+    """Do what the coordinator asks of its own engine."""
+    run = scenario.run
+    total = sum_branch(
+        Eager(run.model), work_of(run), effect.params, effect.documents, effect.branch
+    )
+    truth = BranchSum(total.loss, np.frombuffer(total.grad))
+    return [*scenario.handle(events.Recomputed(effect.dispute, truth))]
+
+
+def go_back_to_start(scenario: Scenario) -> list[object]:
+    run = scenario.run
+    moments = Moments.zeros(run.model.num_params)
+    return [*scenario.handle(events.WentBack(0, run.params, moments, None, durable_step=0))]
+
+
+def finish(scenario: Scenario, *peers: bytes) -> None:
+    """Have honest workers answer everything that is out, and settle every dispute."""
+    done: list[object] = []
+    while not is_finished(scenario):
+        todo = [e for e in scenario.seen if not any(e is other for other in done)]
+        assert todo, "the run hangs"
+        for effect in todo:
+            done.append(effect)
+            if isinstance(effect, Recompute):
+                recompute(scenario, effect)
+            for peer in peers:
+                for task in tasks([effect], peer):
+                    scenario.answer(peer, task)
+        for save in only(Save, todo):
+            if save.step == RUN_.train.steps:
+                scenario.handle(events.Saved(save.step))
+
+
+def test_an_audited_branch_counts_when_two_workers_have_given_the_same_bits() -> None:
+    scenario = scenario_of()
+    first, second = scenario.join(b"a")
+    copies = scenario.join(b"b")
+
+    scenario.answer(b"a", first)
+    scenario.answer(b"a", second)
+    assert scenario.training.step == 0
+    for copy in copies:
+        scenario.answer(b"b", copy)
+
+    assert {(t.lo, t.hi) for t in copies} == {(first.lo, first.hi), (second.lo, second.hi)}
+    assert scenario.training.step == 1
+
+
+def test_a_run_of_which_every_branch_is_audited_has_the_bits_of_the_reference() -> None:
+    scenario = scenario_of()
+    scenario.join(b"a")
+    scenario.join(b"b")
+
+    finish(scenario, b"a", b"b")
+
+    assert to_bytes(final_save(scenario).params) == REFERENCE[-1][1]
+    assert only(Recompute, scenario.seen) == []
+
+
+def test_one_worker_alone_is_audited_by_the_coordinator() -> None:
+    scenario = scenario_of()
+    scenario.join(b"a")
+
+    finish(scenario, b"a")
+
+    assert to_bytes(final_save(scenario).params) == REFERENCE[-1][1]
+    assert len(only(Recompute, scenario.seen)) == 8  # two branches of four steps
+
+
+def test_a_fraction_of_the_branches_is_audited() -> None:
+    scenario = Scenario(
+        small_run(steps=40, batch_size=4, shards=2), settings=Settings(SELDOM, audit=0.25)
+    )
+    done = scenario.join(b"a")
+    while not is_finished(scenario) and len(only(Recompute, scenario.seen)) < 100:
+        seen = len(scenario.seen)
+        for task in done:
+            scenario.answer(b"a", task)
+        for effect in only(Recompute, scenario.seen[seen:]):
+            recompute(scenario, effect)
+        done = tasks(scenario.seen[seen:], b"a")
+        if not done:
+            break
+
+    assert 8 <= len(only(Recompute, scenario.seen)) <= 32  # of 80; 20 expected
+
+
+def test_a_lie_in_the_open_step_is_undone_without_going_back() -> None:
+    scenario = scenario_of()
+    first, second = scenario.join(b"a")
+    scenario.join(b"b")
+
+    lie(scenario, b"a", first)
+    copy = next(t for t in tasks(scenario.seen, b"b") if (t.lo, t.hi) == (first.lo, first.hi))
+    (dispute,) = only(Recompute, scenario.answer(b"b", copy))
+    effects = recompute(scenario, dispute)
+
+    (refuse,) = [m for m in sent(effects, b"a") if isinstance(m, Refuse)]
+    assert (refuse.code, refuse.permanent) == ("QUARANTINE", True)
+    assert LiarFound("wa", 1, first.lo, first.hi) in told(effects)
+    assert only(GoBack, effects) == []
+    assert second.step == 0
+    finish(scenario, b"b")
+    assert to_bytes(final_save(scenario).params) == REFERENCE[-1][1]
+
+
+def spoilt(settings: Settings = NEVER) -> tuple[Scenario, Recompute]:
+    """A liar has been counted in steps 0 and 1; a late copy of an honest one contradicts it."""
+    scenario = scenario_of(settings)
+    honest = scenario.join(b"b")
+    scenario.handle(events.Departed(b"b"))
+    for task in scenario.join(b"a"):
+        lie(scenario, b"a", task)
+    assert scenario.training.step == 1
+    scenario.hello(b"b")
+    late = replace(HAND.compute(honest[0]), sid=honest[0].sid)
+    (dispute,) = only(Recompute, scenario.receive(b"b", late))
+    return scenario, dispute
+
+
+def test_a_late_copy_that_contradicts_a_counted_answer_is_looked_into() -> None:
+    scenario, dispute = spoilt()
+
+    effects = recompute(scenario, dispute)
+
+    assert only(GoBack, effects) == [GoBack(0)]
+    assert [fact.name for fact in told(effects) if isinstance(fact, LiarFound)] == ["wa"]
+
+
+def test_the_run_goes_back_to_before_the_liar_came_and_ends_with_honest_bits() -> None:
+    scenario, dispute = spoilt()
+    recompute(scenario, dispute)
+
+    effects = go_back_to_start(scenario)
+
+    assert RunWentBack(1, 0) in told(effects)
+    scenario.ready(b"b")
+    finish(scenario, b"b")
+    assert to_bytes(final_save(scenario).params) == REFERENCE[-1][1]
+    assert final_save(scenario).contributors == {"wb": 0}
+
+
+def test_a_liar_is_not_let_in_again_and_what_it_still_says_is_not_heard() -> None:
+    scenario, dispute = spoilt()
+    of_liar = tasks(scenario.seen, b"a")[0]
+    recompute(scenario, dispute)
+    go_back_to_start(scenario)
+
+    late = scenario.answer(b"a", of_liar)
+    again = scenario.receive(b"z", Hello(1, "wa", "host", 11, "versions"))
+
+    assert not scenario.training.board.is_summed((of_liar.lo, of_liar.hi))
+    assert only(Recompute, [*late]) == []
+    (refuse,) = sent(again, b"z")
+    assert isinstance(refuse, Refuse)
+    assert refuse.code == "QUARANTINE"
+
+
+def test_what_a_liar_did_in_an_earlier_generation_is_undone_as_well() -> None:
+    """A coordinator that was started again knows from the checkpoint who has contributed."""
+    run = small_run(steps=4, batch_size=4, shards=1)
+    scenario = Scenario(run, settings=ALWAYS, contributors={"wa": 2, "wb": 0})
+    scenario.training.go_to(3, run.params, Moments.zeros(run.model.num_params), 1.0)
+    (task,) = scenario.join(b"a")
+
+    (dispute,) = only(Recompute, lie(scenario, b"a", task))
+    effects = recompute(scenario, dispute)
+
+    assert only(GoBack, effects) == [GoBack(2)]
+
+
+def test_a_run_that_should_stop_on_a_liar_goes_back_first_and_says_who_it_was() -> None:
+    scenario, dispute = spoilt(Settings(SELDOM, stops_on_liar=True))
+
+    assert only(GoBack, recompute(scenario, dispute)) == [GoBack(0)]
+    (finished,) = only(Finish, go_back_to_start(scenario))
+
+    assert finished.failure is not None
+    assert "got other bits from wa — step 1" in finished.failure
+
+
+def test_a_run_is_neither_saved_nor_done_while_an_answer_is_disputed() -> None:
+    """What is durable and wrong would be trained on by whoever resumes."""
+    scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))
+    scenario.handle(events.Saved(1))
+    before = len(only(Save, scenario.seen))
+    scenario.ready(b"b")
+    for _ in range(20):
+        for peer in (b"a", b"b"):
+            for task in tasks(scenario.seen, peer)[-2:]:
+                scenario.answer(peer, task)
+
+    assert scenario.training.is_finished
+    assert len(only(Save, scenario.seen)) == before
+    assert not is_finished(scenario)
+    assert only(GoBack, recompute(scenario, dispute)) == [GoBack(0)]
+
+
+def test_a_stop_during_a_dispute_does_not_save_what_may_be_wrong() -> None:
+    scenario, _dispute = spoilt()
+
+    effects = scenario.handle(events.StopAsked())
+
+    assert only(Save, effects) == []
+    assert only(Finish, effects) == [Finish(None)]
+
+
+def test_an_answer_that_is_not_a_number_and_late_is_no_lie() -> None:
+    """In time it would have been asked again, without blame."""
+    scenario, _dispute = spoilt()
+    task = tasks(scenario.seen, b"a")[1]
+
+    effects = scenario.answer(b"a", task, loss_sum=float("nan"))
+
+    assert only(Recompute, effects) == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whoever_lies_now_and_then_is_found_and_leaves_no_trace(seed: int) -> None:
+    """Three workers, one of them wrong in a third of its answers, every second branch audited."""
+    rng = random.Random(seed)
+    scenario = scenario_of(Settings(SELDOM, audit=0.5))
+    held = [(peer, task) for peer in (b"a", b"b", b"c") for task in scenario.join(peer)]
+    for _ in range(400):
+        if is_finished(scenario) or not held:
+            break
+        seen = len(scenario.seen)
+        peer, task = held.pop(rng.randrange(len(held)))
+        if peer == b"a" and rng.random() < 0.34:
+            lie(scenario, peer, task)
+        else:
+            scenario.answer(peer, task)
+        for effect in scenario.seen[seen:]:
+            if isinstance(effect, Recompute):
+                recompute(scenario, effect)
+        if only(GoBack, scenario.seen[seen:]):
+            go_back_to_start(scenario)
+        held += [(p, t) for p in (b"a", b"b", b"c") for t in tasks(scenario.seen[seen:], p)]
+
+    is_found = any(isinstance(fact, LiarFound) for fact in told(scenario.seen))
+    params = to_bytes(final_save(scenario).params)
+    assert (params == REFERENCE[-1][1]) or not is_found
+    assert {fact.name for fact in told(scenario.seen) if isinstance(fact, LiarFound)} <= {"wa"}
