@@ -22,12 +22,15 @@ from cli.options import (
     write_address,
 )
 from cli.plan import plan_run
+from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
 from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
+from coordinator.memory import MIB
 from coordinator.metrics import held_out_loss_of
 from coordinator.service import CoordinatorService, Deployment
 from coordinator.settings import CheckpointEvery
+from coordinator.status_door import ANY_PORT
 from wire.address import check_address
 from wire.transport import check_free
 
@@ -49,6 +52,7 @@ def coordinator(
     on_liar: str,
     accept_numerics: bool,
     max_losses: int,
+    max_memory_growth: int,
     bind: str | None,
     run_dir: Path | None,
     insecure: bool,
@@ -78,9 +82,12 @@ def coordinator(
             settings,
             bind,
             partial(make_engine, say=view.say),
+            ANY_PORT,
+            max_memory_growth * MIB,
         )
 
-        def on_bound(address: str) -> None:
+        def on_bound(address: str, status_address: str) -> None:
+            write_address(run_dir / ADDRESS_FILE, status_address)
             write_address(address_file, address)
             if log_format == "text":
                 view.say(f"coordinator at {address}, run in {run_dir}")
@@ -89,6 +96,7 @@ def coordinator(
             with stop:
                 failure = CoordinatorService(deployment, view.observe).serve(stop, on_bound)
         finally:
+            (run_dir / ADDRESS_FILE).unlink(missing_ok=True)
             view.close()
     if failure is not None:
         raise RoleFailed(failure)

@@ -5,7 +5,12 @@ CliError
 └── RoleFailed   a process of the run has failed, and with it the run
 """
 
-from coordinator.errors import CoordinatorError, RunDirectoryError, RunDirectoryHeld
+from coordinator.errors import (
+    CoordinatorError,
+    RunDirectoryError,
+    RunDirectoryHeld,
+    StatusNotLocal,
+)
 from engine.errors import ConfigError, EngineError
 from wire.errors import AddressInUse, TransportError, WireError
 
@@ -31,6 +36,7 @@ def exit_code(error: Exception) -> int:
     """Say with which code a process ends that met this error."""
     if isinstance(error, RunDirectoryHeld | AddressInUse):
         return FAILURE
-    if isinstance(error, UsageError | ConfigError | TransportError | RunDirectoryError):
+    usage = UsageError | ConfigError | TransportError | RunDirectoryError | StatusNotLocal
+    if isinstance(error, usage):
         return USAGE
     return FAILURE

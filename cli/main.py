@@ -18,6 +18,7 @@ COMMANDS = {  # name -> where it is; what one of them imports, another need not 
     "worker": "cli.worker:worker",
     "serve": "cli.serve:serve",
     "sample": "cli.sample:sample",
+    "status": "cli.status:status",
     "explain": "cli.explain:explain",
     "compile": "cli.compile:compile_kernels",
 }

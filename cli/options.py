@@ -117,6 +117,14 @@ _TRUST = [
         metavar="N",
         help="Stop when so many workers were lost over one branch.",
     ),
+    option(
+        "--max-memory-growth",
+        type=click.IntRange(min=1),
+        default=1024,
+        show_default=True,
+        metavar="MIB",
+        help="Save and stop when the coordinator has grown so much.",
+    ),
 ]
 
 
@@ -126,7 +134,7 @@ def training_options(command: F) -> F:
 
 
 def trust_options(command: F) -> F:
-    """Add the flags that say how far workers are trusted."""
+    """Add the flags that say how far others are trusted."""
     return _add(_TRUST, command)
 
 

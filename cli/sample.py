@@ -2,25 +2,21 @@
 
 import json
 import secrets
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import click
 
+from cli.asking import Door, ask
 from cli.errors import RoleFailed, UsageError
 from cli.options import newest_run_dir, option, run_dir_option
 from coordinator.errors import RunDirectoryError
 from sampler.model import Follower
 from wire.address import check_target
 from wire.sampling import SampleReply, SampleRequest, decode_reply, encode_request
-from wire.transport import Connection
-
-T = TypeVar("T")
 
 CONNECT_S = 3.0  # how long a sampler may take to be there
 ANSWER_S = 60.0  # and to answer
+REMEDY = "start one with gradflock serve, or give --run-dir"
 
 
 @click.command()
@@ -54,7 +50,7 @@ def sample(
     if connect is not None and run_dir is not None:
         raise UsageError("expected --connect or --run-dir, got both — give one of them")
     if connect is not None:
-        reply = ask(check_target(connect), request)
+        reply = draw_from(check_target(connect), request)
     else:
         reply = draw(run_dir or newest_run_dir(), request)
     if as_json:
@@ -96,42 +92,15 @@ def draw(run_dir: Path, request: SampleRequest) -> SampleReply:
     return SampleReply(samples, model.step, model.sha256, seed)
 
 
-def ask(address: str, request: SampleRequest) -> SampleReply:
-    """Ask a running sampler.
+def draw_from(address: str, request: SampleRequest) -> SampleReply:
+    """Have a running sampler draw.
 
     Raises:
         RoleFailed: it does not answer, or refuses.
         MalformedFrame: what answers is not a sampler.
     """
-    connection = Connection(address)
-    try:
-        if not _wait_for(connection, CONNECT_S, lambda: connection.is_up or None):
-            raise RoleFailed(
-                f"expected a sampler, got none — {address};"
-                " start one with gradflock serve, or give --run-dir"
-            )
-        connection.send([b"", encode_request(request)])
-        frames = _wait_for(connection, ANSWER_S, connection.receive)
-        if frames is None:
-            raise RoleFailed(
-                f"expected an answer within {ANSWER_S:g} s, got none — {address};"
-                " check that it is a sampler"
-            )
-        reply = decode_reply(frames[-1])
-        if reply.code:
-            raise RoleFailed(f"{reply.text} — sampler at {address}")
-        return reply
-    finally:
-        connection.close()
-
-
-def _wait_for(connection: Connection, seconds: float, attempt: Callable[[], T | None]) -> T | None:
-    """Try again whenever the connection stirs; None if it never works out."""
-    deadline_s = time.monotonic() + seconds
-    while (result := attempt()) is None:
-        left_s = deadline_s - time.monotonic()
-        if left_s <= 0:
-            return None
-        connection.wait(min(left_s, 0.05))
-        connection.changes()
-    return result
+    door = Door(address, "a sampler", address, REMEDY, CONNECT_S, ANSWER_S)
+    reply = decode_reply(ask(door, [b"", encode_request(request)])[-1])
+    if reply.code:
+        raise RoleFailed(f"{reply.text} — sampler at {address}")
+    return reply

@@ -50,6 +50,7 @@ def train(
     on_liar: str,
     accept_numerics: bool,
     max_losses: int,
+    max_memory_growth: int,
     run_dir: Path | None,
     workers: str,
     temperature: float,
@@ -77,6 +78,7 @@ def train(
     said: dict[str, Any] = {**flags, "data": plan.dataset.name, "preset": preset}
     said |= {"resume": resume, "checkpoint_every": checkpoint_every, "audit": audit}
     said |= {"on_liar": on_liar, "max_losses": max_losses}
+    said |= {"max_memory_growth": max_memory_growth}
     said |= {"accept_numerics": True} if accept_numerics else {}
     sampler_flags = ["--insecure"] if insecure else []
     steps = plan.run.train.steps

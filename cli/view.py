@@ -31,9 +31,9 @@ from coordinator.facts import (
     RunWentBack,
     StepCommitted,
 )
+from coordinator.rate import Rate
 
 PLAIN_EVERY_S = 2.0  # at most one progress line in this time
-RATE_STEPS = 20  # steps that the shown rate is measured over
 DROPPED_SHOWN = 10  # dropped messages that get a line each; then only each power of ten
 
 _FACTS = {kind.__name__: kind for kind in get_args(Fact)}
@@ -192,7 +192,8 @@ class _Progress:
     """How far a run is and how fast it goes, from its last steps and its newest evaluation."""
 
     def __init__(self) -> None:
-        self._recent: list[StepCommitted] = []
+        self._newest: StepCommitted | None = None
+        self._rate = Rate()
         self._held_out = ""
 
     def after(self, fact: Fact) -> str:
@@ -200,23 +201,16 @@ class _Progress:
         if isinstance(fact, HeldOutEvaluated):
             self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
         elif isinstance(fact, StepCommitted):
-            self._recent = [*self._recent, fact][-RATE_STEPS:]
-        if not self._recent:
+            self._newest = fact
+            self._rate.add(fact.documents, fact.seconds)
+        newest = self._newest
+        if newest is None:
             return ""
-        newest = self._recent[-1]
         return (
             f"loss {newest.loss:.4f}{self._held_out}"
-            f"  {self._rate():.1f} documents/s  workers {newest.workers}"
+            f"  {self._rate.documents_s:.1f} documents/s  workers {newest.workers}"
         )
 
     @property
     def step(self) -> int:
-        return self._recent[-1].step if self._recent else 0
-
-    def _rate(self) -> float:
-        """Documents per second over the last steps."""
-        documents, seconds = 0, 0.0
-        for recent in self._recent:
-            documents += recent.documents
-            seconds += recent.seconds
-        return documents / max(seconds, 1e-9)
+        return 0 if self._newest is None else self._newest.step

@@ -6,11 +6,11 @@ from coordinator.effects import Effect, Send, Tell
 from coordinator.events import Peer
 from coordinator.facts import PeerRefused
 from coordinator.members import Member
+from coordinator.status import REFUSALS_KEPT, Refusal
 from engine.config import WorkConfig
 from wire.messages import CONFIG, GRADIENT, NUMERICS, QUARANTINE, Grad, Ready, Refuse
 
 NAME_CHARACTERS_MAX = 64  # of what a peer says of itself, in a log
-REFUSALS_KEPT = 10
 DIGEST_CHARACTERS = 12  # of a digest, for people
 
 REASONS = {  # code of a refusal -> why a member is lost
@@ -27,7 +27,7 @@ class Admissions:
     Attributes:
         fingerprint: of our own engine; None until it is known.
         quarantined: names of workers that have lied.
-        refusals: the last of them: name, code, text.
+        refusals: the last of them.
     """
 
     def __init__(self, work: WorkConfig, accepts_numerics: bool) -> None:
@@ -35,7 +35,7 @@ class Admissions:
         self._accepts_numerics = accepts_numerics
         self.fingerprint: str | None = None
         self.quarantined: list[str] = []
-        self.refusals: deque[tuple[str, str, str]] = deque(maxlen=REFUSALS_KEPT)
+        self.refusals: deque[Refusal] = deque(maxlen=REFUSALS_KEPT)
 
     def objection(self, ready: Ready) -> tuple[str, str] | None:
         """Give the code and the text of what keeps a worker from contributing, if anything does."""
@@ -73,7 +73,7 @@ class Admissions:
         )
 
     def refuse(self, peer: Peer, name: str, code: str, text: str) -> list[Effect]:
-        self.refusals.append((name, code, text))
+        self.refusals.append(Refusal(name, code, text))
         return [Send(peer, Refuse(code, text, permanent=True)), Tell(PeerRefused(name, text))]
 
     def refuse_quarantined(self, member: Member) -> list[Effect]:

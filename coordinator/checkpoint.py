@@ -203,14 +203,14 @@ class RunDirectory:
         Raises:
             CheckpointUnwritable: the disk refuses.
         """
-        mark = self.path / REVOKED
+        with suppress(OSError):  # where there is no room for the mark, files can still be removed
+            _write_durably(self.path / REVOKED, str(step).encode())
         try:
-            _write_durably(mark, str(step).encode())
-            self._remove_revoked()
+            self._remove_after(step)
         except OSError as error:
             raise CheckpointUnwritable(
                 f"expected to remove checkpoints after step {step}, got {error.strerror or error}"
-                f" — {mark}; make room and go on with --resume"
+                f" — {self.checkpoints}; they may be wrong: remove them before --resume"
             ) from None
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -264,11 +264,14 @@ class RunDirectory:
                 f"expected the last step that is not revoked, got {last[:20]!r} — {mark};"
                 " write the step after which checkpoints are wrong"
             )
+        self._remove_after(int(last))
+
+    def _remove_after(self, last: int) -> None:
         for step in self.steps():
-            if step > int(last):
+            if step > last:
                 self._remove(step)
         _sync_directory(self.checkpoints)
-        mark.unlink()
+        (self.path / REVOKED).unlink(missing_ok=True)
         _sync_directory(self.path)
 
     def _paths(self, step: int) -> tuple[Path, Path]:

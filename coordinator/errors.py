@@ -4,7 +4,9 @@ CoordinatorError
 ├── RunDirectoryError   the run directory cannot be used as asked
 │   └── RunDirectoryHeld    another coordinator is using it
 ├── CheckpointCorrupt   a checkpoint is not what its commit record says
-└── CheckpointUnwritable  the disk refused a checkpoint
+├── CheckpointUnwritable  the disk refused a checkpoint
+├── StatusNotLocal      others than this machine could ask how a run stands
+└── StatusUnreadable    what answers is not a coordinator's status
 """
 
 
@@ -26,3 +28,11 @@ class CheckpointCorrupt(CoordinatorError):
 
 class CheckpointUnwritable(CoordinatorError):
     """Raised when the disk refuses a checkpoint; those before it are untouched."""
+
+
+class StatusNotLocal(CoordinatorError):
+    """Raised when others than this machine could reach the address that tells how a run stands."""
+
+
+class StatusUnreadable(CoordinatorError):
+    """Raised when an answer is not the status of a coordinator."""

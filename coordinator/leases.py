@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from coordinator.status import BranchCounts
 from engine.tree import Branch, tree_sum
 
 COPIES_MAX = 2  # of a branch that are out at the same time
@@ -60,10 +61,10 @@ class Board:
         return len(self._sums) == len(self._branches)
 
     @property
-    def counts(self) -> tuple[int, int, int, int]:
-        """How many branches there are, are summed, are leased, and wait."""
-        leased = {lease.branch: lease for lease in self._leases.values()}
-        return len(self._branches), len(self._sums), len(leased), len(self._waiting)
+    def counts(self) -> BranchCounts:
+        """For people; one that wants no answer is the coordinator's own, and counted as leased."""
+        total, summed, waiting = len(self._branches), len(self._sums), len(self._waiting)
+        return BranchCounts(total, summed, total - summed - waiting, waiting)
 
     @property
     def waiting(self) -> Sequence[Branch]:
@@ -138,6 +139,9 @@ class Board:
 
     def leases_of(self, branch: Branch) -> list[Lease]:
         return [lease for lease in self._leases.values() if lease.branch == branch]
+
+    def branches_of(self, leases: Sequence[int]) -> list[Branch]:
+        return [self._leases[lease].branch for lease in leases]
 
     def total(self, num_shards: int) -> BranchSum:
         """Finish the tree over the whole step."""

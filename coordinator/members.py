@@ -1,9 +1,12 @@
 """The workers of this generation, as the coordinator knows them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from coordinator.events import Peer
+from coordinator.rate import Rate
+from coordinator.status import PREPARING, READY, MemberStatus
+from engine.tree import Branch
 from wire.messages import Ready
 
 SILENCE_S = 3.0  # three heartbeats, as in zguide's Paranoid Pirate
@@ -11,6 +14,7 @@ SILENCE_DOCUMENTS = 10  # a worker is silent while it computes a document
 PREPARE_S = 120.0  # from WELCOME to READY: time to import, build and probe the engine
 PROGRESS_S = 30.0  # without a document or an answer, though it holds a lease
 PROGRESS_DOCUMENTS = 20
+DOCUMENT_S_MAX = 60.0  # that a worker is believed; its silence may last ten times as long
 
 
 @dataclass(slots=True)
@@ -27,6 +31,7 @@ class Member:
         leases: ids of the leases it holds, oldest first; the first is what it computes.
         branches_done, documents_done: counted of what it answered in this session.
         hedges: branches that it was given as a second copy.
+        rate: of its own computing.
     """
 
     peer: Peer
@@ -45,6 +50,34 @@ class Member:
     branches_done: int = 0
     documents_done: int = 0
     hedges: int = 0
+    rate: Rate = field(default_factory=Rate)
+
+    def note_answer(self, documents: int, compute_s: float) -> None:
+        """Take note of an answer that may count."""
+        self.branches_done += 1
+        self.documents_done += documents
+        self.rate.add(documents, compute_s)
+        self.note_pace(compute_s / documents)
+
+    def note_pace(self, document_s: float) -> None:
+        """Believe that it may take so long for a document, within reason."""
+        self.document_s = max(self.document_s, min(document_s, DOCUMENT_S_MAX))
+
+    def status(self, rank: int | None, leases: Sequence[Branch], now: float) -> MemberStatus:
+        return MemberStatus(
+            rank=rank,
+            name=self.name,
+            host=self.host,
+            pid=self.pid,
+            phase=READY if self.is_ready else PREPARING,
+            branches_done=self.branches_done,
+            documents_done=self.documents_done,
+            documents_s=self.rate.documents_s,
+            heard_s=now - self.last_heard_s,
+            leases=tuple(leases),
+            hedges=self.hedges,
+            document_s=self.document_s,
+        )
 
     @property
     def is_ready(self) -> bool:

@@ -11,23 +11,26 @@ from wire.messages import PROTOCOL_VERSION
 
 
 class Outbox:
-    """Fills in run, generation and session."""
+    """Fills in run, generation and session.
+
+    Attributes:
+        run: the run's id.
+        gen: how many times the run's coordinator has started, this time included.
+    """
 
     def __init__(self, run: str, gen: int) -> None:
-        self._run = run
-        self._gen = gen
+        self.run = run
+        self.gen = gen
 
     def is_ours(self, message: messages.FromMember) -> bool:
         """Say whether a message is of this run and generation."""
-        return (message.run, message.gen) == (self._run, self._gen)
+        return (message.run, message.gen) == (self.run, self.gen)
 
     def welcome(self, member: Member, work: WorkConfig, heartbeat_s: float) -> Send:
         config = work.to_json()
         return Send(
             member.peer,
-            messages.Welcome(
-                PROTOCOL_VERSION, self._run, self._gen, member.sid, config, heartbeat_s
-            ),
+            messages.Welcome(PROTOCOL_VERSION, self.run, self.gen, member.sid, config, heartbeat_s),
         )
 
     def task(self, member: Member, lease: Lease, training: Training) -> Send:
@@ -35,8 +38,8 @@ class Outbox:
         has_params = member.params_digest != training.params_digest
         member.params_digest = training.params_digest
         task = messages.Task(
-            run=self._run,
-            gen=self._gen,
+            run=self.run,
+            gen=self.gen,
             sid=member.sid,
             step=training.step,
             lo=lease.branch[0],
@@ -50,21 +53,21 @@ class Outbox:
         return Send(member.peer, task)
 
     def result(self, member: Member, grad: messages.Grad, status: str) -> Send:
-        session = self._run, self._gen, member.sid
+        session = self.run, self.gen, member.sid
         return Send(member.peer, messages.Result(*session, grad.step, grad.lo, grad.hi, status))
 
     def cancel(self, member: Member, lease: int) -> Send:
-        return Send(member.peer, messages.Cancel(self._run, self._gen, member.sid, lease))
+        return Send(member.peer, messages.Cancel(self.run, self.gen, member.sid, lease))
 
     def ping(self, member: Member, t: float) -> Send:
-        return Send(member.peer, messages.Ping(self._run, self._gen, member.sid, t))
+        return Send(member.peer, messages.Ping(self.run, self.gen, member.sid, t))
 
     def pong(self, member: Member, t: float) -> Send:
-        return Send(member.peer, messages.Pong(self._run, self._gen, member.sid, t))
+        return Send(member.peer, messages.Pong(self.run, self.gen, member.sid, t))
 
     def who(self, peer: Peer, sid: int) -> Send:
-        return Send(peer, messages.Who(self._run, self._gen, sid))
+        return Send(peer, messages.Who(self.run, self.gen, sid))
 
     def bye(self, member: Member, reason: str, durable_step: int) -> Send:
-        session = self._run, self._gen, member.sid
+        session = self.run, self.gen, member.sid
         return Send(member.peer, messages.Bye(*session, reason, durable_step))

@@ -28,9 +28,12 @@ from coordinator.effects import (
 from coordinator.errors import CheckpointUnwritable
 from coordinator.evaluations import Evaluations
 from coordinator.facts import Fact, HeldOutEvaluated, StepCommitted
+from coordinator.memory import MemoryWatch
 from coordinator.metrics import Metrics
 from coordinator.settings import Settings
 from coordinator.state import CoordinatorState
+from coordinator.status import to_json
+from coordinator.status_door import StatusDoor
 from coordinator.training import Training
 from engine.config import ModelConfig
 from engine.gradient import Engine
@@ -40,6 +43,7 @@ from wire.codec import decode, encode
 from wire.errors import MalformedFrame, VersionMismatch
 from wire.transport import Listener
 
+LOOK_S = 0.05  # how often it looks at what is not the training
 WAIT_S = 0.1  # how long a quiet loop waits; bounds how late a stop is noticed
 MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
 
@@ -60,6 +64,8 @@ class Deployment:
     settings: Settings
     bind: str
     make_engine: Callable[[str, ModelConfig], Engine]
+    status_bind: str
+    memory_growth_bytes: int
 
 
 class CoordinatorService:
@@ -75,6 +81,7 @@ class CoordinatorService:
         self._observe = observe
         self._failure: str | None = None
         self._is_finished = False
+        self._looked_s = float("-inf")
         self._departed: list[bytes] = []  # peers that are gone, or as good as
         resumed = deployment.resumed
         engine = deployment.make_engine(deployment.run.train.engine, deployment.run.model)
@@ -106,12 +113,14 @@ class CoordinatorService:
         )
         self._aside = Aside(deployment.run, deployment.make_engine)
 
-    def serve(self, is_stopping: Callable[[], bool], on_bound: Callable[[str], None]) -> str | None:
+    def serve(
+        self, is_stopping: Callable[[], bool], on_bound: Callable[[str, str], None]
+    ) -> str | None:
         """Run until the last step is durable, or until stopped.
 
         Args:
             is_stopping: asked often; once it says yes, the last committed step is saved.
-            on_bound: called with the address that workers can connect to.
+            on_bound: called with the addresses of workers and of whoever asks for the status.
 
         Returns:
             None if all went well, else one line saying what failed.
@@ -119,23 +128,42 @@ class CoordinatorService:
         Raises:
             AddressInUse, TransportError: the address cannot be bound.
         """
-        with self._metrics, self._aside, Listener(self._deployment.bind) as listener:
+        deployment = self._deployment
+        with (
+            self._metrics,
+            self._aside,
+            Listener(deployment.bind) as listener,
+            StatusDoor(deployment.status_bind) as door,
+        ):
+            watch = MemoryWatch(deployment.memory_growth_bytes)
             self._handle(listener, events.Started())
-            on_bound(listener.address)
+            on_bound(listener.address, door.address)
             while not self._is_finished:
                 listener.wait(WAIT_S)
                 self._departed += listener.departed()
                 self._drain(listener)  # before the ends are believed: the last word may be BYE
                 while self._departed:
                     self._handle(listener, events.Departed(self._departed.pop(0)))
-                for _ in range(listener.strangers()):
-                    self._handle(listener, events.Garbled(b"", "a connection said nothing"))
                 for answer in self._aside.answers():
                     self._handle(listener, answer)
+                self._look_around(listener, door, watch)
                 self._handle(listener, events.Ticked())
                 if is_stopping():
                     self._handle(listener, events.StopAsked())
         return self._failure
+
+    def _look_around(self, listener: Listener, door: StatusDoor, watch: MemoryWatch) -> None:
+        """See to what can wait for a moment, where a step takes a few milliseconds."""
+        now = time.monotonic()
+        if now - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now
+        for stranger in listener.strangers():
+            reason = f"a connection said nothing: it {stranger}"
+            self._handle(listener, events.Garbled(b"", reason))
+        if complaint := watch.complaint(now):
+            self._handle(listener, events.Failed(complaint))
+        door.answer(lambda: to_json(self._state.status(now)))
 
     def _drain(self, listener: Listener) -> None:
         for _ in range(MESSAGES_PER_TURN):

@@ -3,21 +3,16 @@
 `handle(event, now)` returns effects and does nothing else: no socket, no clock, no file, no chance
 but the generator it was given. `now` is seconds of a monotonic clock.
 
-The run goes through three phases, and only through them:
-
-    TRAINING    a step is open        -> LEAVING   when the last step is committed, on StopAsked,
-                                                   or when training has diverged
-    LEAVING     the last save is due  -> LEFT      when it is durable, has failed, or is not needed
-    LEFT        BYE and Finish are out; every further event is ignored
-
-A member goes through two: welcomed (HELLO was answered) and ready (it said READY, and gets work).
+The run goes through the phases of `coordinator.phases`, its members through those of
+`coordinator.sessions`; what they answer, `coordinator.counting` weighs. Here is who is asked when,
+and what follows: a commit, or the way back from a lie.
 """
 
 import random
 from collections.abc import Mapping
 
 from coordinator import events, facts
-from coordinator.admissions import REASONS, Admissions, printable
+from coordinator.admissions import Admissions
 from coordinator.assignments import LEASES_MAX, Assignments
 from coordinator.audits import Audits
 from coordinator.counting import Counting
@@ -27,15 +22,15 @@ from coordinator.leases import BranchSum
 from coordinator.members import Member, Members
 from coordinator.outbox import Outbox
 from coordinator.phases import Phase, Phases
+from coordinator.rate import Rate
 from coordinator.saves import Saves
+from coordinator.sessions import Sessions
 from coordinator.settings import Settings
+from coordinator.status import ACCEPTED, STRICT, Status
 from coordinator.training import Training
 from engine.config import WorkConfig
 from wire import messages
 from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, STOPPING, VERSION
-
-DOCUMENT_S_MAX = 60.0  # that a worker is believed; its silence may last ten times as long
-STALL_S = 1.0  # between two ticks: it was we who were held up
 
 
 class CoordinatorState:
@@ -65,7 +60,6 @@ class CoordinatorState:
         self._training = training
         self._work = work
         self._settings = settings
-        self._rng = rng
         self._out = Outbox(run, gen)
         self._members = Members()
         self._audits = Audits(settings.audit, rng, contributors)
@@ -77,8 +71,18 @@ class CoordinatorState:
         self._admissions = Admissions(work, settings.accepts_numerics)
         saves = Saves(settings.checkpoint_every, durable_step)
         self._phases = Phases(training, self._members, self._audits, self._out, saves, evaluations)
-        self._step_opened_s = 0.0
-        self._ticked_s = 0.0
+        self._sessions = Sessions(
+            self._members,
+            self._admissions,
+            self._assignments,
+            self._phases,
+            self._out,
+            work,
+            settings.heartbeat_s,
+            rng,
+        )
+        self._started_s = self._step_opened_s = 0.0
+        self._rate = Rate()
         self._liar_failure: str | None = None  # with which to leave, once the run has gone back
         self._dropped = 0
 
@@ -90,15 +94,16 @@ class CoordinatorState:
             case events.Received(peer, message):
                 return self._on_message(peer, message, now)
             case events.Ticked():
-                return self._on_tick(now)
+                return self._sessions.tick(now)
             case events.Departed(peer):
-                return self._on_departed(peer, now)
+                return self._sessions.depart(peer, now)
             case events.Garbled(peer, reason):
-                return self._drop(reason) + self._start_over(peer, now)
+                return self._drop(reason) + self._sessions.start_over(peer, now)
             case events.StrangerArrived(peer, text):
                 return self._admissions.refuse(peer, "a stranger", VERSION, text)
             case events.Started():
-                self._step_opened_s = self._ticked_s = now
+                self._started_s = self._step_opened_s = now
+                self._sessions.start(now)
                 return [*self._phases.start(now), Probe()]
             case events.Saved(step):
                 return self._phases.on_saved(step, now)
@@ -107,7 +112,7 @@ class CoordinatorState:
             case events.Evaluated(step, held_out_loss):
                 return self._phases.on_evaluated(step, held_out_loss)
             case events.Probed(fingerprint):
-                return self._on_probed(fingerprint, now)
+                return self._sessions.probed(fingerprint, now)
             case events.Recomputed(dispute, truth):
                 return self._on_recomputed(dispute, truth, now)
             case events.WentBack():
@@ -125,6 +130,36 @@ class CoordinatorState:
         held = [lease for member in self._members for lease in member.leases]
         assert len(held) == len(set(held)), "a lease is held twice"
         assert all(len(member.leases) <= LEASES_MAX for member in self._members)
+
+    def status(self, now: float) -> Status:
+        """Say how the run stands, to whoever asks."""
+        training, members, board = self._training, self._members, self._training.board
+        ranks = {member.sid: rank for rank, member in enumerate(members.ready)}
+        return Status(
+            run=self._out.run,
+            gen=self._out.gen,
+            phase=self._phases.phase.name.lower(),
+            step=training.step,
+            steps=training.steps,
+            loss=training.loss,
+            documents_s=self._rate.documents_s,
+            durable_step=self._phases.durable_step,
+            seconds=now - self._started_s,
+            world_size=len(ranks),
+            membership_version=members.version,
+            branches=board.counts,
+            hedges=self._assignments.hedges,
+            audits=self._audits.count,
+            dropped=self._dropped,
+            lost=members.lost,
+            quarantined=tuple(self._admissions.quarantined),
+            refusals=tuple(self._admissions.refusals),
+            numerics=ACCEPTED if self._settings.accepts_numerics else STRICT,
+            members=tuple(
+                member.status(ranks.get(member.sid), board.branches_of(member.leases), now)
+                for member in members
+            ),
+        )
 
     # ---- the run ----------------------------------------------------------------------------
 
@@ -145,6 +180,7 @@ class CoordinatorState:
             workers=len(self._members.ready),
             learning_rate=rate,
         )
+        self._rate.add(fact.documents, fact.seconds)
         self._step_opened_s = now
         return [Tell(fact), *self._phases.go_on(now)]
 
@@ -162,7 +198,7 @@ class CoordinatorState:
         if not self._phases.is_training:
             return []
         if isinstance(message, messages.Hello):
-            return self._on_hello(peer, message, now)
+            return self._sessions.greet(peer, message, now)
         if not isinstance(message, messages.FromMember):
             return self._drop(f"{type(message).__name__} is not for a coordinator")
         member = self._members.of_session(peer, message.sid)
@@ -172,7 +208,7 @@ class CoordinatorState:
         member.last_heard_s = now
         match message:
             case messages.Ready():
-                return self._on_ready(member, message, now)
+                return self._sessions.admit(member, message, now)
             case messages.Grad() if not member.is_ready:
                 return self._drop("a gradient of a worker that was not admitted")
             case messages.Grad():
@@ -183,53 +219,9 @@ class CoordinatorState:
                 member.progressed_s = now
                 return []
             case messages.Bye():
-                return self._lose(member, "it said goodbye", now)
+                return self._sessions.lose(member, "it said goodbye", now)
             case messages.Pong():
                 return []
-
-    def _on_hello(self, peer: events.Peer, hello: messages.Hello, now: float) -> list[Effect]:
-        member = Member(
-            peer=peer,
-            sid=self._rng.getrandbits(62),
-            name=printable(hello.name),
-            host=printable(hello.host),
-            pid=hello.pid,
-            last_heard_s=now,
-            pinged_s=now,
-        )
-        effects: list[Effect] = []
-        for other in self._members:
-            if other.peer == peer or other.name == member.name:  # a process has one session
-                effects += self._lose(other, "it began anew", now)
-        if member.name in self._admissions.quarantined:
-            return effects + self._admissions.refuse_quarantined(member)
-        self._assignments.forgive(member.name)
-        self._members.add(member)
-        return [*effects, self._out.welcome(member, self._work, self._settings.heartbeat_s)]
-
-    def _on_probed(self, fingerprint: str, now: float) -> list[Effect]:
-        self._admissions.fingerprint = fingerprint
-        effects: list[Effect] = []
-        for member in self._members:
-            if member.early_ready is not None:
-                effects += self._on_ready(member, member.early_ready, now)
-        return effects
-
-    def _on_ready(self, member: Member, ready: messages.Ready, now: float) -> list[Effect]:
-        if self._admissions.fingerprint is None:
-            member.early_ready = ready
-            return []
-        if objection := self._admissions.objection(ready):
-            return self._expel(member, *objection, now)
-        self._assignments.free(member)
-        member.params_digest = ready.params_digest
-        self._note_pace(member, ready.document_s)
-        effects: list[Effect] = []
-        if not member.is_ready:
-            self._members.make_ready(member, now)
-            world_size = len(self._members.ready)
-            effects = [Tell(facts.MemberJoined(member.name, member.host, member.pid, world_size))]
-        return effects + self._grant(now)
 
     # ---- answers ----------------------------------------------------------------------------
 
@@ -240,19 +232,16 @@ class CoordinatorState:
         if status == MISMATCH and not is_held:
             status = STALE  # of a time before the run went back
         if status == MISMATCH:
-            return self._expel(member, *self._admissions.misfit(member, grad), now)
+            return self._sessions.expel(member, *self._admissions.misfit(member, grad), now)
         if not status:
-            documents = training.count_documents(branch)
-            self._note_pace(member, grad.compute_s / documents)
-            member.branches_done += 1
-            member.documents_done += documents
+            member.note_answer(training.count_documents(branch), grad.compute_s)
             return self._weigh(member.name, grad, now)
         if status == NONFINITE and is_held and training.note_nonfinite(grad, member.name):
             return self._diverge(f"branch {branch}")
         effects: list[Effect] = [self._out.result(member, grad, status)]
         if status not in (STALE, DUPLICATE):  # those two are ordinary after a lost lease
             effects.append(Tell(facts.GradNotCounted(member.name, grad.step + 1, status)))
-        return effects + self._counting.compare(member.name, grad) + self._grant(now)
+        return effects + self._counting.compare(member.name, grad) + self._sessions.grant(now)
 
     def _on_late(self, message: messages.FromMember, now: float) -> list[Effect]:
         """Take the answer of a session that is gone: the gradient is none the worse for it."""
@@ -267,7 +256,7 @@ class CoordinatorState:
 
     def _weigh(self, name: str, grad: messages.Grad, now: float) -> list[Effect]:
         effects = self._counting.weigh(name, grad)
-        return effects + self._commit_if_complete(now) + self._grant(now)
+        return effects + self._commit_if_complete(now) + self._sessions.grant(now)
 
     def _commit_if_complete(self, now: float) -> list[Effect]:
         return self._commit(now) if self._training.board.is_complete else []
@@ -286,7 +275,7 @@ class CoordinatorState:
         effects = []
         for name in liars:
             effects.append(Tell(facts.LiarFound(name, dispute.step + 1, *dispute.branch)))
-            effects += self._quarantine(name, dispute.step, now)
+            effects += self._sessions.quarantine(name, dispute.step, now)
         if self._settings.stops_on_liar:
             self._liar_failure = (
                 f"expected honest workers, got other bits from {', '.join(liars)} — step"
@@ -302,14 +291,6 @@ class CoordinatorState:
             effects += self._counting.settle(dispute, truth) + self._commit_if_complete(now)
         return effects + self._go_on(now)
 
-    def _quarantine(self, name: str, step: int, now: float) -> list[Effect]:
-        code, text = self._admissions.quarantine(name, step)
-        effects: list[Effect] = []
-        for member in self._members:
-            if member.name == name:
-                effects += self._expel(member, code, text, now)
-        return effects
-
     def _on_went_back(self, back: events.WentBack, now: float) -> list[Effect]:
         training = self._training
         fact = facts.RunWentBack(training.step, back.step)
@@ -323,62 +304,7 @@ class CoordinatorState:
     def _go_on(self, now: float) -> list[Effect]:
         if self._liar_failure is not None:
             return self._phases.leave(STOPPING, self._liar_failure)
-        return self._phases.go_on(now) + self._grant(now)
-
-    # ---- members ----------------------------------------------------------------------------
-
-    def _grant(self, now: float) -> list[Effect]:
-        return self._assignments.grant(now) if self._phases.is_training else []
-
-    def _note_pace(self, member: Member, document_s: float) -> None:
-        member.document_s = max(member.document_s, min(document_s, DOCUMENT_S_MAX))
-
-    def _on_tick(self, now: float) -> list[Effect]:
-        stalled_s, self._ticked_s = now - self._ticked_s, now
-        effects: list[Effect] = []
-        for member in self._members:
-            if stalled_s > STALL_S:
-                member.excuse(stalled_s, now)
-            # Later nobody is listened to, so nobody can be called silent.
-            reason = member.overdue(now) if self._phases.is_training else ""
-            if reason:
-                effects += self._lose(member, reason, now, is_death=True)
-            elif now - member.pinged_s >= self._settings.heartbeat_s:
-                member.pinged_s = now
-                effects.append(self._out.ping(member, now))
-        return effects + (self._assignments.hedge(now) if self._phases.is_training else [])
-
-    def _on_departed(self, peer: events.Peer, now: float) -> list[Effect]:
-        member = self._members.of_peer(peer)
-        if member is None:
-            return []
-        return self._lose(member, "its connection ended", now, is_death=True)
-
-    def _lose(
-        self, member: Member, reason: str, now: float, is_death: bool = False
-    ) -> list[Effect]:
-        failure = self._assignments.note_death(member) if is_death else None
-        freed = self._assignments.free(member)
-        self._members.remove(member)
-        if not member.is_ready:
-            return []
-        world_size = len(self._members.ready)
-        effects: list[Effect] = [Tell(facts.MemberLost(member.name, reason, freed, world_size))]
-        if failure is not None:
-            effects += self._phases.leave(STOPPING, failure)
-        return effects + self._grant(now)
-
-    def _start_over(self, peer: events.Peer, now: float) -> list[Effect]:
-        """End a session in which something was lost on the way; its worker says HELLO again."""
-        member = self._members.of_peer(peer)
-        if member is None or not self._phases.is_training:
-            return []
-        who = self._out.who(peer, member.sid)
-        return [*self._lose(member, "a message of its was damaged", now), who]
-
-    def _expel(self, member: Member, code: str, text: str, now: float) -> list[Effect]:
-        lost = self._lose(member, REASONS[code], now)
-        return lost + self._admissions.refuse(member.peer, member.name, code, text)
+        return self._phases.go_on(now) + self._sessions.grant(now)
 
     def _drop(self, reason: str) -> list[Effect]:
         self._dropped += 1

@@ -92,8 +92,13 @@ class Training:
         return self.point.params_digest
 
     @property
+    def steps(self) -> int:
+        """Updates in all."""
+        return self._run.train.steps
+
+    @property
     def is_finished(self) -> bool:
-        return self.step >= self._run.train.steps
+        return self.step >= self.steps
 
     @property
     def learning_rate(self) -> float:

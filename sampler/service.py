@@ -77,8 +77,8 @@ class SamplerService:
             while not is_stopping():
                 listener.wait(0.0 if self._open else WAIT_S)
                 self._forget(listener.departed())
-                for _ in range(listener.strangers()):
-                    self._refuse("a connection said nothing")
+                for stranger in listener.strangers():
+                    self._refuse(f"a connection said nothing: it {stranger}")
                 self._refresh()
                 self._drain(listener)
                 if self._open:

@@ -49,6 +49,7 @@ EDGE = (
     "sampler/http.py",
     "cli/*",
     "coordinator/checkpoint.py",
+    "coordinator/memory.py",
     "coordinator/metrics.py",
     "wire/transport.py",
     "wire/security.py",

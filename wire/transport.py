@@ -10,6 +10,7 @@ Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_
 import errno
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import zmq
@@ -27,6 +28,29 @@ HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says n
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
 GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
+
+_FAILURES = (
+    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
+    zmq.Event.HANDSHAKE_FAILED_AUTH,
+)
+_MECHANISM = int(zmq.Event.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
+_HUNG_UP = (errno.EPIPE, errno.ECONNRESET)  # any other number is left from something before
+# libzmq ends these connections at the first byte that does not fit, and says no more about them.
+_NO_ZMTP = "speaks no ZMTP 3, or has another kind of socket"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What has happened to a connection.
+
+    Attributes:
+        is_up: somebody is at the other end, and greets as we do.
+        reason: why nobody is, for people; empty if somebody is.
+    """
+
+    is_up: bool
+    reason: str = ""
 
 
 def check_free(address: str) -> None:
@@ -56,6 +80,19 @@ def _not_of_this_machine(address: str, reason: str) -> TransportError:
     )
 
 
+def _failure(event: int, value: int) -> str:
+    """Say what a peer did wrong whose handshake failed; what it is called comes before."""
+    if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
+        return "failed authentication"
+    if event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
+        if value in _HUNG_UP:  # perhaps because it saw first that the two ends do not fit
+            return "hung up during the handshake; it may want CURVE keys or another kind of socket"
+        return "fell silent during the handshake"
+    if value == _MECHANISM:
+        return "has other security: one end uses CURVE keys, the other does not"
+    return "breaks ZMTP's rules in the handshake"
+
+
 class _Socket:
     """What a Listener and a Connection share: limits, a monitor, and closing."""
 
@@ -69,6 +106,8 @@ class _Socket:
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
         self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
+        self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
         self._monitor = self._socket.get_monitor_socket()
 
     def wait(self, timeout_s: float) -> None:
@@ -120,11 +159,10 @@ class Listener(_Socket):
         super().__init__(zmq.ROUTER, frame_bytes_max)
         self._socket.set(zmq.IPV6, "[" in address)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
-        # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
-        self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
         self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
         self._departed: list[bytes] = []
-        self._strangers = 0
+        self._failure = ""  # of the handshake whose connection is the next to end
+        self._strangers: list[str] = []
         try:
             self._socket.bind(address.removesuffix(":0") + ":*" if is_any_port else address)
         except zmq.ZMQError as error:
@@ -163,22 +201,23 @@ class Listener(_Socket):
         departed, self._departed = self._departed, []
         return departed
 
-    def strangers(self) -> int:
-        """Count the connections that ended before a message came, since the last call.
-
-        Whatever does not speak ZMTP 3 is among them: libzmq cuts it off and tells nothing else.
-        """
-        strangers, self._strangers = self._strangers, 0
+    def strangers(self) -> list[str]:
+        """Say what each connection did that ended before a message came, since the last call."""
+        self._note_endings()
+        strangers, self._strangers = self._strangers, []
         return strangers
 
     def _note_endings(self) -> None:
         for event in self._monitor_events():
-            if event["event"] == zmq.Event.DISCONNECTED:
+            if event["event"] in _FAILURES:
+                self._failure = _failure(event["event"], event["value"])
+            elif event["event"] == zmq.Event.DISCONNECTED:
                 peer = self._peer_of_connection.pop(int(event["value"]), None)
                 if peer is None:
-                    self._strangers += 1
+                    self._strangers.append(self._failure or f"{_NO_ZMTP}, or left without a word")
                 else:
                     self._departed.append(peer)
+                self._failure = ""
 
 
 class Connection(_Socket):
@@ -201,6 +240,8 @@ class Connection(_Socket):
         # connection ends (socket_base_t::hiccuped), and the last word of a coordinator is BYE.
         self._socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+        self._failure = ""  # of the handshake that has just failed
+        self._has_ended = False  # the attempt to connect, for a reason that was said
         self._socket.connect(address)
         self.is_up = False
 
@@ -219,10 +260,33 @@ class Connection(_Socket):
             return False
         return True
 
-    def changes(self) -> list[bool]:
-        """Give what has happened to the connection since the last call: up (True) or down."""
-        meaning = {zmq.Event.HANDSHAKE_SUCCEEDED: True, zmq.Event.DISCONNECTED: False}
-        events = (event["event"] for event in self._monitor_events())
-        changes = [meaning[event] for event in events if event in meaning]
-        self.is_up = changes[-1] if changes else self.is_up
+    def changes(self) -> list[Change]:
+        """Give what has happened to the connection since the last call.
+
+        libzmq tries again after some failures and never after others: who needs the other end
+        takes a new socket.
+        """
+        changes = []
+        for event in self._monitor_events():
+            if change := self._change(event["event"], event["value"]):
+                self.is_up = change.is_up
+                changes.append(change)
         return changes
+
+    def _change(self, event: int, value: int) -> Change | None:
+        """Give what an event means, by those before it since the last attempt to connect."""
+        if event == zmq.Event.HANDSHAKE_SUCCEEDED:
+            return Change(is_up=True)
+        if event in _FAILURES:
+            self._failure = _failure(event, value)
+        elif event == zmq.Event.DISCONNECTED:
+            reason = f"what listens there {self._failure or _NO_ZMTP}"
+            self._failure, self._has_ended = "", True
+            return Change(False, "the connection ended" if self.is_up else reason)
+        elif event == zmq.Event.CLOSED:
+            self._has_ended = True
+            return Change(False, "nobody listens there")
+        elif event == zmq.Event.CONNECT_RETRIED:
+            has_ended, self._has_ended = self._has_ended, False
+            return None if has_ended else Change(False, "its host has no address")
+        return None

@@ -13,7 +13,13 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The connection ended."""
+    """The connection ended, or could not be made.
+
+    Attributes:
+        reason: why, for people.
+    """
+
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,9 +90,9 @@ class WorkerService:
         # A new socket may replace this one at any event; its turn comes next time.
         while connection is self._connection and (frames := connection.receive()) is not None:
             self._handle(_event(frames))
-        for is_up in changes:
+        for change in changes:
             if connection is self._connection:
-                self._handle(events.Opened() if is_up else events.Closed())
+                self._handle(events.Opened() if change.is_up else events.Closed(change.reason))
         self._handle(events.Ticked())
         if not self._is_told and self._preparing is not None and self._preparing.done():
             self._engine, prepared = self._preparing.result()

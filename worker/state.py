@@ -97,6 +97,7 @@ class WorkerState:
         self._busy_s = 0.0  # when there last was something to do, or READY was said
         self._is_hello_due = False
         self._has_said_waiting = False
+        self._closed_reason = ""  # of the last connection, or attempt at one
         self._welcome: messages.Welcome | None = None
         self._work: WorkConfig | None = None
         self._prepared: events.Prepared | None = None
@@ -126,7 +127,8 @@ class WorkerState:
                 return self._on_tick(now)
             case events.Opened():
                 return self._greet(now) if self._phase is Phase.SEARCHING else []
-            case events.Closed():
+            case events.Closed(reason):
+                self._closed_reason = reason
                 return [] if self._phase is Phase.SEARCHING else self._search(now)
             case events.Unsent():
                 self._is_hello_due = self._phase is Phase.GREETING
@@ -214,7 +216,8 @@ class WorkerState:
         if self._has_said_waiting:
             return []
         self._has_said_waiting = True
-        return [Tell(f"no coordinator answers at {self._address} yet; waiting for one")]
+        why = f" ({self._closed_reason})" if self._closed_reason else ""
+        return [Tell(f"no coordinator answers at {self._address} yet{why}; waiting for one")]
 
     # ---- messages ---------------------------------------------------------------------------
 

@@ -388,3 +388,67 @@ def test_a_full_disk_at_the_start_is_an_error_of_ours(tmp_path: Path) -> None:
         made.next_generation()
 
     assert made.next_generation() == 2
+
+
+# ---- going back ---------------------------------------------------------------------------------
+
+
+def test_revoked_checkpoints_are_gone_and_those_before_stay(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3, 5, 8)
+
+    with made.lock():
+        made.revoke(5)
+
+    assert made.steps() == [5, 3]
+    assert not data_file(made, 8).exists()
+    assert not (made.path / "REVOKED").exists()
+
+
+def test_a_revocation_that_a_crash_cut_short_is_finished_by_the_next_start(tmp_path: Path) -> None:
+    """What a liar has spoilt must not be trained on because the coordinator died just then."""
+    made = directory(tmp_path, 3, 5, 8)
+    (made.path / "REVOKED").write_text("3")
+
+    with made.lock():
+        newest, _ = made.newest()
+
+    assert newest is not None
+    assert newest.step == 3
+    assert not (made.path / "REVOKED").exists()
+
+
+def test_a_mark_that_names_no_step_is_explained(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3)
+    (made.path / "REVOKED").write_text("three")
+
+    with pytest.raises(RunDirectoryError, match="the last step that is not revoked, got 'three'"):
+        made.lock().__enter__()
+
+    assert made.steps() == [3]
+
+
+def test_checkpoints_are_revoked_on_a_full_disk(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3, 5)
+
+    with made.lock(), full_disk(0):
+        made.revoke(4)
+
+    assert made.steps() == [3]
+
+
+def test_who_has_contributed_comes_back_and_changes_no_byte_of_the_data(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3)
+    before = data_file(made, 3).read_bytes()
+    with made.lock():
+        made.save(checkpoint(3, contributors={"w1-ab": 0, "wé-cd": 2}))
+
+    assert made.load(3).contributors == {"w1-ab": 0, "wé-cd": 2}
+    assert data_file(made, 3).read_bytes() == before
+
+
+def test_a_run_whose_workers_may_round_otherwise_says_so_for_ever(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3)
+    with made.lock():
+        made.save(checkpoint(4, has_exact_numerics=False))
+
+    assert [made.load(step).has_exact_numerics for step in (3, 4)] == [True, False]

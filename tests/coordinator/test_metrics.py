@@ -339,3 +339,21 @@ def test_the_held_out_loss_of_a_step_is_read_back(tmp_path: Path) -> None:
     assert held_out_loss_of(tmp_path / "m", 3) is None
     assert held_out_loss_of(tmp_path / "m", 4) is None
     assert held_out_loss_of(tmp_path / "absent", 1) is None
+
+
+def test_a_run_that_goes_back_has_no_line_twice_and_none_of_what_was_undone(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "m", 0) as metrics:
+        for step in (1, 2, 3):
+            metrics.append(committed(step))
+        metrics.flush()
+        metrics.hold(4)
+        for step in (4, 5):
+            metrics.append(committed(step))
+
+        metrics.go_back(2)
+        metrics.complete(4, 2.5)
+        for step in (3, 4):
+            metrics.append(committed(step))
+
+    steps = [json.loads(line)["step"] for line in (tmp_path / "m").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]

@@ -213,6 +213,20 @@ def test_a_follower_never_goes_back(tmp_path: Path) -> None:
     assert follower.model.step == 2
 
 
+def test_a_model_that_was_revoked_is_served_no_longer(tmp_path: Path) -> None:
+    """Its parameters are those that a lying worker has spoilt."""
+    directory = save(tmp_path, 3, 5)
+    follower = Follower(tmp_path)
+    follower.refresh()
+    with directory.lock():
+        directory.revoke(3)
+
+    follower.refresh()
+
+    assert follower.model is not None
+    assert follower.model.step == 3
+
+
 def test_a_new_run_in_the_same_place_is_followed_from_its_start(tmp_path: Path) -> None:
     directory = save(tmp_path, 5)
     follower = Follower(tmp_path)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from wire.errors import AddressInUse, TransportError
-from wire.transport import FRAME_BYTES_MAX, Connection, Listener
+from wire.transport import FRAME_BYTES_MAX, Change, Connection, Listener
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 5.0
+ENDED = Change(False, "the connection ended")
 
 
 def until(sockets: list[Listener | Connection], attempt: Callable[[], object]) -> object:
@@ -23,6 +24,10 @@ def until(sockets: list[Listener | Connection], attempt: Callable[[], object]) -
         for one in sockets:
             one.wait(0.005)
     return result
+
+
+def went_down(connection: Connection) -> bool:
+    return any(not change.is_up for change in connection.changes())
 
 
 def port_of(listener: Listener) -> int:
@@ -110,8 +115,8 @@ def test_what_connects_and_says_nothing_of_ours_is_counted_once() -> None:
         with socket.create_connection(("127.0.0.1", port_of(listener))) as raw:
             raw.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
-        assert until([listener], lambda: listener.departed() or listener.strangers()) == 1
-        assert listener.strangers() == 0
+        assert len(until([listener], lambda: listener.departed() or listener.strangers())) == 1
+        assert listener.strangers() == []
 
 
 def test_a_message_to_a_peer_that_is_gone_is_not_sent() -> None:
@@ -137,7 +142,7 @@ def test_what_was_said_before_the_connection_ended_can_still_be_read() -> None:
         with listener:
             peer, _ = until([listener], listener.receive)
             listener.send(peer, [b"bye"])
-        until([connection], lambda: False in connection.changes())
+        until([connection], lambda: went_down(connection))
 
         assert connection.receive() == [b"bye"]
 
@@ -145,9 +150,11 @@ def test_what_was_said_before_the_connection_ended_can_still_be_read() -> None:
 def test_a_connection_tells_when_it_comes_up_and_goes_down() -> None:
     with Listener("tcp://127.0.0.1:0") as listener:
         connection = Connection(listener.address)
-        assert until([connection], connection.changes) == [True]
+        assert until([connection], connection.changes) == [Change(is_up=True)]
+        assert connection.is_up
     with connection:
-        assert until([connection], connection.changes) == [False]
+        assert until([connection], connection.changes)[0] == ENDED
+        assert not connection.is_up
 
 
 def test_an_oversized_frame_ends_its_peer_and_nobody_else() -> None:
@@ -162,7 +169,7 @@ def test_an_oversized_frame_ends_its_peer_and_nobody_else() -> None:
         until([listener], listener.receive)
 
         greedy.send([bytes(FRAME_BYTES_MAX + 1)])
-        until([greedy, listener], lambda: False in greedy.changes())
+        until([greedy, listener], lambda: went_down(greedy))
         good.send([b"second"])
 
         assert until([listener], listener.receive)[1] == [b"second"]
