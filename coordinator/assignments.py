@@ -85,8 +85,9 @@ class Assignments:
         if board.is_untouched:
             self._training.cut(BRANCHES_PER_WORKER * len(ready))
         effects: list[Effect] = []
+        awake = [member for member in ready if not member.is_suspect] or ready
         for held in range(LEASES_MAX):
-            for member in ready:
+            for member in awake:
                 if len(member.leases) == held:
                     effects += self._lease(member, now)
         return effects + self._recompute_what_nobody_else_can()
@@ -119,6 +120,8 @@ class Assignments:
         if lease is None:
             return []
         first = board.leases_of(lease.branch)[0]
+        for other in self._members:
+            other.is_suspect = other.is_suspect or other.name == first.holder
         member.hedges += 1
         self.hedges += 1
         step, seconds = self._training.step + 1, now - first.since_s

@@ -29,6 +29,7 @@ class Member:
         document_s: the longest it has been seen, or has said, to take for one document, or for
             whatever more it does without looking at its socket.
         leases: ids of the leases it holds, oldest first; the first is what it computes.
+        is_suspect: another computes what it holds, and it has said nothing since.
         branches_done, documents_done: counted of what it answered in this session.
         hedges: branches that it was given as a second copy.
         rate: of its own computing.
@@ -47,10 +48,16 @@ class Member:
     params_digest: str = ""
     document_s: float = 0.0
     leases: list[int] = field(default_factory=list)
+    is_suspect: bool = False
     branches_done: int = 0
     documents_done: int = 0
     hedges: int = 0
     rate: Rate = field(default_factory=Rate)
+
+    def hear(self, now: float) -> None:
+        """Take note of a sign of life."""
+        self.last_heard_s = now
+        self.is_suspect = False
 
     def note_answer(self, documents: int, compute_s: float) -> None:
         """Take note of an answer that may count."""

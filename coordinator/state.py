@@ -205,7 +205,7 @@ class CoordinatorState:
         if member is None or not self._out.is_ours(message):
             late = self._on_late(message, now) if self._out.is_ours(message) else []
             return [self._out.who(peer, message.sid), *late]
-        member.last_heard_s = now
+        member.hear(now)
         match message:
             case messages.Ready():
                 return self._sessions.admit(member, message, now)

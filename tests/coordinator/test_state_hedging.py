@@ -19,7 +19,7 @@ from tests.coordinator.scenario import (
     tasks,
     told,
 )
-from wire.messages import Bye, Cancel, Pong, Progress, Task
+from wire.messages import Bye, Cancel, Ping, Pong, Progress, Task
 
 pytestmark = pytest.mark.unit
 
@@ -96,6 +96,23 @@ def test_a_run_whose_every_branch_is_hedged_has_the_bits_of_the_reference() -> N
     scenario.work(b"b", [task for task in tasks(scenario.seen, b"b") if task.step == 1])
 
     assert to_bytes(final_save(scenario).params) == reference(TWO)[-1][1]
+
+
+def test_a_straggler_gets_no_more_work_before_it_says_something() -> None:
+    """A stopped worker would otherwise hold up every step until it is called silent."""
+    scenario, of_a, of_b = one_each()
+    scenario.answer(b"a", of_a, 0.1)
+    (copy,) = tasks(scenario.handle(events.Ticked(), 0.3), b"a")
+    before = len(scenario.seen)
+
+    scenario.answer(b"a", copy, 0.4)
+    assert tasks(scenario.seen[before:], b"b") == []
+    scenario.receive(b"b", Ping(RUN, 4, of_b.sid, 0.0), 0.5)
+    of_next, _ = tasks(scenario.seen[before:], b"a")
+    scenario.ready(b"a")  # gives both back
+
+    assert [task.step for task in tasks(scenario.seen[before:], b"b")] == [1]
+    assert of_next.step == 1
 
 
 # ---- workers that only talk, and branches that kill ----------------------------------------------
