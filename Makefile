@@ -6,6 +6,10 @@ INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
+# Two at a time: most integration tests wait for their processes. The tests of a file stay together
+# and in order: they share runs.
+TWO := -n 2 --dist loadscope --no-loadscope-reorder
+
 .PHONY: help setup train test test-long check lint lock clean
 
 help: ## this list
@@ -17,7 +21,7 @@ train: .venv/.train-installed ## train on this machine; make train ARGS="--worke
 	@$(BIN)/gradflock train $(ARGS)
 
 test: lint ## the gate: lint, then every test that is not marked long
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long" $(TWO)
 
 test-long: setup ## the trials that only .ci/run makes time for
 	$(BIN)/python -m pytest -m long

@@ -85,7 +85,7 @@ class Assignments:
         if board.is_untouched:
             self._training.cut(BRANCHES_PER_WORKER * len(ready))
         effects: list[Effect] = []
-        awake = [member for member in ready if not member.is_suspect] or ready
+        awake = [m for m in ready if m.is_awake(now) and not m.is_suspect] or ready
         for held in range(LEASES_MAX):
             for member in awake:
                 if len(member.leases) == held:
@@ -99,7 +99,7 @@ class Assignments:
             return []
         effects: list[Effect] = []
         for member in self._members.ready:
-            if not member.leases:
+            if not member.leases and member.is_awake(now):
                 effects += self._hedge(member, now, late_s)
         return effects
 
@@ -185,7 +185,7 @@ class Assignments:
             Why the run should stop, if too many were computing that branch.
         """
         lease = self._training.board.lease_of(member.leases[0]) if member.leases else None
-        if lease is None:
+        if lease is None or not member.is_awake(lease.since_s):  # it was gone before it began
             return None
         names = self._losses.setdefault(lease.branch, [])
         if member.name not in names:

@@ -12,6 +12,7 @@ from wire.messages import Ready
 SILENCE_S = 3.0  # three heartbeats, as in zguide's Paranoid Pirate
 SILENCE_DOCUMENTS = 10  # a worker is silent while it computes a document
 PREPARE_S = 120.0  # from WELCOME to READY: time to import, build and probe the engine
+AWAKE_S = 2.0  # two heartbeats: whoever was heard within it is given work before others
 PROGRESS_S = 30.0  # without a document or an answer, though it holds a lease
 PROGRESS_DOCUMENTS = 20
 DOCUMENT_S_MAX = 60.0  # that a worker is believed; its silence may last ten times as long
@@ -104,6 +105,10 @@ class Member:
         """Judge nobody by a time in which nobody was listened to."""
         self.last_heard_s = min(now, self.last_heard_s + seconds)
         self.progressed_s = min(now, self.progressed_s + seconds)
+
+    def is_awake(self, at_s: float) -> bool:
+        """Say whether it seemed to live at some moment, as far as is known by now."""
+        return at_s - self.last_heard_s <= max(AWAKE_S, 2 * self.document_s)
 
     def overdue(self, now: float) -> str:
         """Say why a member should be given up; empty if there is nothing to say."""

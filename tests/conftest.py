@@ -19,6 +19,9 @@ NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d
 settings.register_profile("gradflock", derandomize=True, deadline=None)
 settings.load_profile("gradflock")
 
+# As in a worker: eager's graphs have no cycles, and to walk them takes longer than to make them.
+gc.set_threshold(1_000_000)
+
 
 @pytest.fixture(scope="session")
 def canonical_names() -> Path:
@@ -42,15 +45,16 @@ def golden() -> Path:
 def kernels(pytestconfig: pytest.Config) -> None:
     """Compiled kernels, for this process and, as an image brings them, for those it starts.
 
-    They are kept between sessions: to compile them takes longer than most tests.
+    They are kept between sessions: to compile them takes longer than most tests. The first session
+    takes those of `gradflock compile`, if set-up has run it.
     """
     assert pytestconfig.cache is not None
     directory = pytestconfig.cache.mkdir("kernels")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADFLOCK_KERNELS", str(_cache_dir() / "kernels"))
         patch.setenv("GRADFLOCK_CACHE_DIR", str(directory))
         kept_library(ModelConfig(vocab_size=27), print)
     os.environ["GRADFLOCK_KERNELS"] = str(directory / "kernels")
-    gc.freeze()  # what numba leaves need not be looked at again for each of eager's graphs
 
 
 @pytest.fixture(autouse=True)

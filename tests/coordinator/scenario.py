@@ -148,7 +148,7 @@ class Scenario:
         """Let time pass as the service does, which looks up many times a second."""
         effects: list[Effect] = []
         while self.now < until:
-            self.now = min(until, self.now + 0.5)
+            self.now = min(until, self.now + 0.05)
             effects += self.handle(events.Ticked(), self.now)
         return effects
 

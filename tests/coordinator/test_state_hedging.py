@@ -187,6 +187,36 @@ def test_a_branch_that_only_waited_in_a_queue_has_killed_nobody() -> None:
     assert f"lost over it: {', '.join(names)} — " in finish.failure
 
 
+def test_workers_that_fall_silent_together_are_not_killed_by_a_branch() -> None:
+    """A switch, or a host with all workers but one: what the first held goes to those that live."""
+    scenario = Scenario(TWO)
+    scenario.join(b"a")
+    for peer in (b"b", b"c", b"d"):
+        scenario.join(peer)
+    sid = scenario.welcomes[b"d"].sid
+
+    effects = scenario.wait(2.5)
+    scenario.receive(b"d", Ping(RUN, 4, sid, 0.0), 2.5)
+    effects += scenario.wait(3.5)
+
+    lost = [fact.name for fact in told(effects) if isinstance(fact, MemberLost)]
+    assert lost == ["wa", "wb", "wc"]
+    assert len(tasks(effects, b"d")) == 2
+    assert only(Finish, scenario.seen) == []
+
+
+def test_a_worker_that_was_silent_before_it_got_a_branch_was_not_killed_by_it() -> None:
+    scenario = Scenario(small_run(shards=1))
+    for peer, slowness in ((b"a", 0.01), (b"b", 0.31), (b"c", 0.32)):
+        scenario.join(peer, document_s=slowness)  # lost after 3.0, 3.1 and 3.2 s
+
+    effects = scenario.wait(5.0)
+
+    lost = [fact for fact in told(effects) if isinstance(fact, MemberLost)]
+    assert [fact.branches_freed for fact in lost] == [1, 1, 1]
+    assert only(Finish, scenario.seen) == []
+
+
 def test_the_limit_can_be_raised() -> None:
     scenario = Scenario(small_run(shards=1), settings=Settings(SELDOM, losses_max=4))
 

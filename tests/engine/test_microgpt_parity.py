@@ -67,10 +67,12 @@ def test_the_first_50_losses_are_those_of_microgpt(canonical_names: Path, golden
     assert losses == expected[:50]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("same_libm")
 def test_the_first_50_losses_with_relu2_are_those_of_microgpt(
     canonical_names: Path, golden: Path
 ) -> None:
+    """In `make test` they come from a distributed run: tests/integration/test_parity.py."""
     expected = recorded_losses(golden / "microgpt_relu2_losses.txt")
 
     run = microgpt_run(canonical_names, 200, "relu2")

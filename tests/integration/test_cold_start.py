@@ -108,6 +108,16 @@ def checkout(tmp_path: Path) -> Path:
 # ---- several processes ---------------------------------------------------------------------------
 
 
+def test_of_processes_that_start_at_once_one_compiles_and_the_others_wait(lab: Lab) -> None:
+    processes = [start_compiling(lab) for _ in range(3)]
+
+    said = [process.wait_until_it_says(" the kernels") for process in processes]
+
+    assert sum(line.startswith(COMPILING) for line in said) == 1
+    assert sum(line.startswith(WAITING) for line in said) == 2
+
+
+@pytest.mark.long
 def test_processes_that_start_at_once_on_a_new_machine_compile_the_kernels_once(lab: Lab) -> None:
     processes = [start_compiling(lab) for _ in range(3)]
 
@@ -216,7 +226,10 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage",
+    ["a flipped bit", *(pytest.param(d, marks=pytest.mark.long) for d in [*DAMAGES][1:])],
+)
 def test_damaged_programs_are_compiled_anew(lab: Lab, warm: Path, damage: str) -> None:
     """It takes a second or two, less than is worth a line."""
     (programs,) = warm.glob("*.npz")

@@ -1,6 +1,7 @@
 """The held-out loss of a run: on the line of every step that is saved, whatever ends the run."""
 
 import os
+import shutil
 import signal
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,14 @@ pytestmark = pytest.mark.integration
 
 JOB = Job(held_out=0.2)
 FLAGS = ["--workers=2", "--checkpoint-every=10"]
+
+
+@pytest.fixture(scope="module")
+def whole(shared_lab: Lab) -> Train:
+    """The job from its first step to its last; whoever changes its directory takes a copy."""
+    train = shared_lab.train(JOB, *FLAGS)
+    train.summary()
+    return train
 
 
 def evaluated(run_dir: Path, step: int) -> float:
@@ -43,18 +52,14 @@ def assert_every_step_has_its_line(train: Train) -> None:
     assert train.losses() == JOB.expected().losses
 
 
-def test_metrics_hold_the_held_out_loss_of_each_saved_step_bit_for_bit(lab: Lab) -> None:
+def test_metrics_hold_the_held_out_loss_of_each_saved_step_bit_for_bit(whole: Train) -> None:
     """A held-out loss of other parameters than those of its line would be a quiet lie."""
-    train = lab.train(JOB, *FLAGS)
-
-    summary = train.summary()
-
-    assert_every_step_has_its_line(train)
-    losses = held_out(train)
+    assert_every_step_has_its_line(whole)
+    losses = held_out(whole)
     assert list(losses) == [10, 20, 30]
-    assert {step: evaluated(train.run_dir, step) for step in losses} == losses
-    assert summary["held_out_loss"] == losses[30]
-    last_line = next(line for line in train.stderr.splitlines() if "step 30/30" in line)
+    assert {step: evaluated(whole.run_dir, step) for step in losses} == losses
+    assert whole.summary()["held_out_loss"] == losses[30]
+    last_line = next(line for line in whole.stderr.splitlines() if "step 30/30" in line)
     assert f"  held-out {losses[20]:.4f} (step 20)  " in last_line  # that of step 30 is yet to come
 
 
@@ -99,15 +104,16 @@ def test_a_stopped_run_tells_the_held_out_loss_of_the_step_it_has_saved(lab: Lab
     assert sorted({10, 20, 30, step}) == list(held_out(again))
 
 
-def test_a_resumed_run_makes_up_for_an_evaluation_that_it_did_not_wait_for(lab: Lab) -> None:
+def test_a_resumed_run_makes_up_for_an_evaluation_that_it_did_not_wait_for(
+    lab: Lab, whole: Train
+) -> None:
     """A stop that was in a hurry leaves a last line without the key; nothing else is repeated."""
-    train = lab.train(JOB, *FLAGS)
-    train.summary()
-    path = train.run_dir / "metrics.jsonl"
-    whole = path.read_text()
-    path.write_text(whole[: whole.rindex(', "held_out_loss"')] + "}\n")
+    run_dir = shutil.copytree(whole.run_dir, lab.directory / "copy")
+    path = run_dir / "metrics.jsonl"
+    before = path.read_text()
+    path.write_text(before[: before.rindex(', "held_out_loss"')] + "}\n")
 
-    again = lab.train(JOB, *FLAGS, "--resume", run_dir=train.run_dir)
+    again = lab.train(JOB, *FLAGS, "--resume", run_dir=run_dir)
 
-    assert again.summary()["held_out_loss"] == evaluated(train.run_dir, 30)
-    assert path.read_text() == whole
+    assert again.summary()["held_out_loss"] == held_out(whole)[30]
+    assert path.read_text() == before

@@ -39,6 +39,18 @@ def recorded(golden: Path, name: str) -> list[float]:
     return single_process.recorded_losses(golden / RUNS[name][0])
 
 
+def test_the_compiled_engine_gives_all_1000_losses_to_1e_10_and_the_same_20_names(
+    shared_lab: Lab, canonical_names: Path, golden: Path
+) -> None:
+    """Fast, and still microgpt: what differs is less than the names can show."""
+    train = shared_lab.train_with("--preset=microgpt", f"--data={canonical_names}", "--workers=1")
+    summary = train.summary()
+
+    assert train.losses() == pytest.approx(recorded(golden, "relu"), rel=0, abs=1e-10)
+    assert len(train.losses()) == 1000
+    assert " ".join(summary["samples"]) == single_process.NAMES
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_first_50_losses_of_a_distributed_run_are_those_of_microgpt(
     runs: dict[str, Train], golden: Path, name: str
@@ -65,16 +77,4 @@ def test_all_1000_losses_and_then_the_20_names_are_those_of_microgpt(
     summary = runs["relu"].summary(400)
 
     assert runs["relu"].losses() == recorded(golden, "relu")
-    assert " ".join(summary["samples"]) == single_process.NAMES
-
-
-def test_the_compiled_engine_gives_all_1000_losses_to_1e_10_and_the_same_20_names(
-    shared_lab: Lab, canonical_names: Path, golden: Path
-) -> None:
-    """Fast, and still microgpt: what differs is less than the names can show."""
-    train = shared_lab.train_with("--preset=microgpt", f"--data={canonical_names}", "--workers=1")
-    summary = train.summary()
-
-    assert train.losses() == pytest.approx(recorded(golden, "relu"), rel=0, abs=1e-10)
-    assert len(train.losses()) == 1000
     assert " ".join(summary["samples"]) == single_process.NAMES

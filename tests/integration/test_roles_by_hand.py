@@ -50,7 +50,13 @@ def test_roles_find_each_other_in_any_order_and_leave_when_the_run_is_done(lab: 
     lab.assert_nobody_is_left()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        pytest.param(signal.SIGTERM, id="stopped", marks=pytest.mark.long),
+    ],
+)
 def test_workers_outlive_their_coordinator_and_go_on_with_the_next(
     lab: Lab, number: signal.Signals
 ) -> None:
