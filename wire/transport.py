@@ -1,8 +1,8 @@
 """The sockets: a Listener for the side with an address, a Connection for the side without.
 
 Neither knows what a message is; they carry lists of frames and never block. Options follow what was
-measured with libzmq 4.3.5: without heartbeats a stopped peer is never noticed, without a size limit
-one frame may fill the memory, with a self-chosen identity one peer may take another's seat.
+measured with libzmq 4.3.5: without a size limit one frame may fill the memory, with a self-chosen
+identity one peer may take another's seat, and its heartbeats can abort a process.
 
 Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_socket_monitor(3).
 """
@@ -22,8 +22,7 @@ from wire.errors import AddressInUse, TransportError
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 RECEIVE_MESSAGES = 16  # waiting from one peer; bounds what a flood can make us hold
 SEND_MESSAGES = 64  # waiting for one peer; one this far behind is as good as gone
-HEARTBEAT_MS = 1000  # notices a stopped or unplugged peer's connection
-HEARTBEAT_TIMEOUT_MS = 3000
+KEEPALIVE_S = (30, 10, 3)  # idle time, then this often, so many times: frees what is unplugged
 HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
@@ -104,8 +103,14 @@ class _Socket:
         self._socket.set(zmq.RCVHWM, RECEIVE_MESSAGES)
         self._socket.set(zmq.SNDHWM, SEND_MESSAGES)
         self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        self._socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-        self._socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+        # No ZMTP heartbeats: one that meets a connection which was reset while more than RCVHWM of
+        # its messages waited aborts the process (libzmq 4.3.5, stream_engine_base.cpp:310). Our own
+        # PING and PONG notice a stopped peer, TCP an unplugged one.
+        idle_s, interval_s, count = KEEPALIVE_S
+        self._socket.set(zmq.TCP_KEEPALIVE, 1)
+        self._socket.set(zmq.TCP_KEEPALIVE_IDLE, idle_s)
+        self._socket.set(zmq.TCP_KEEPALIVE_INTVL, interval_s)
+        self._socket.set(zmq.TCP_KEEPALIVE_CNT, count)
         # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
         self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
         self._monitor = self._socket.get_monitor_socket()
