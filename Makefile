@@ -10,7 +10,7 @@ LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.
 # and in order: they share runs.
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup train test test-long check lint lock clean
+.PHONY: help setup train test test-long soak sim check lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +25,9 @@ test: lint ## the gate: lint, then every test that is not marked long
 
 test-long: setup ## the trials that only .ci/run makes time for
 	$(BIN)/python -m pytest -m long
+
+sim: setup ## worlds in virtual time; SEED=n replays one, SEEDS=n lives through so many
+	@$(BIN)/python -m tests.simulation $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),200)) $(if $(MUTANT),--mutant "$(MUTANT)")
 
 check: lint ## lint, then the unit tests: seconds, for every save
 	$(BIN)/python -m pytest -m unit
