@@ -21,10 +21,14 @@ train: .venv/.train-installed ## train on this machine; make train ARGS="--worke
 	@$(BIN)/gradflock train $(ARGS)
 
 test: lint ## the gate: lint, then every test that is not marked long
-	$(BIN)/python -m pytest -m "not long" $(TWO)
+	$(BIN)/python -m pytest -m "not long and not soak" $(TWO)
 
 test-long: setup ## the trials that only .ci/run makes time for
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not soak"
+
+soak: setup ## the most trials of everything: an hour or two
+	$(BIN)/python -m tests.simulation --seeds 10000
+	$(BIN)/python -m pytest -m soak
 
 sim: setup ## worlds in virtual time; SEED=n replays one, SEEDS=n lives through so many
 	@$(BIN)/python -m tests.simulation $(if $(SEED),$(SEED),--seeds $(or $(SEEDS),200)) $(if $(MUTANT),--mutant "$(MUTANT)")
