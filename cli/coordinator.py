@@ -24,6 +24,7 @@ from cli.options import (
 from cli.plan import plan_run
 from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
+from cli.summary import numerics_note
 from cli.view import choose_view, say
 from coordinator.checkpoint import RunDirectory
 from coordinator.memory import MIB
@@ -113,7 +114,7 @@ def _print_end(directory: RunDirectory) -> None:
         held_out = "" if held_out_loss is None else f" held-out loss {held_out_loss:.4f},"
         click.echo(
             f"{checkpoint.step} of {checkpoint.train.steps} steps, loss {loss},{held_out}"
-            f" weights sha256 {checkpoint.weights_sha256}"
+            f" weights sha256 {checkpoint.weights_sha256}{numerics_note(checkpoint)}"
         )
 
 

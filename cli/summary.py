@@ -47,6 +47,7 @@ def print_summary(
         "samples": [model.draw(rng, temperature, [], None) for _ in range(NUM_SAMPLES)],
         "workers": workers,
         "seconds": round(seconds, 3),
+        "exact_numerics": checkpoint.has_exact_numerics,
     }
     is_finished = checkpoint.step >= plan.run.train.steps
     held_out_loss = held_out_loss_of(directory.metrics, checkpoint.step)
@@ -84,8 +85,15 @@ def _print_end(
         row = samples[start : start + COLUMNS]
         click.echo("  " + "".join(name.ljust(18) for name in row).rstrip())
     click.echo(f"\nrun      {facts['run_dir']}")
-    click.echo(f"weights  sha256 {facts['weights_sha256']}")
+    click.echo(f"weights  sha256 {facts['weights_sha256']}{numerics_note(checkpoint)}")
     click.echo(f"more     {_command('sample -n 10', directory)}")
+
+
+def numerics_note(checkpoint: Checkpoint) -> str:
+    """Say so, where bits are no promise."""
+    if checkpoint.has_exact_numerics:
+        return ""
+    return " (numerics accepted: workers that round otherwise may have contributed)"
 
 
 def _command(words: str, directory: RunDirectory) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,23 @@ def test_a_finished_run_is_one_json_object(
         "samples": names,
         "workers": 3,
         "seconds": 12.346,
+        "exact_numerics": True,
     }
+
+
+def test_a_run_that_let_other_arithmetic_in_says_so_beside_its_sha256(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, _ = plan_of(tmp_path, **FLAGS)
+    directory = save(tmp_path, plan, 9)
+    exact = directory.load(9)
+    with directory.lock():
+        directory.save(replace(exact, has_exact_numerics=False))
+
+    print_summary(directory, plan, 3, 0.5, 12.3456, False)
+
+    line = f"weights  sha256 {exact.weights_sha256} (numerics accepted: "
+    assert line in capsys.readouterr().out
 
 
 def evaluate(path: Path, step: int, held_out_loss: float) -> None:
