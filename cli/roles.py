@@ -129,7 +129,7 @@ class Flock:
         """Start those again that have ended, whatever ended them.
 
         Raises:
-            RoleFailed: a worker was refused for good, or has failed too often.
+            RoleFailed: every worker was refused for good, or one has failed too often.
         """
         for name, role in list(self._roles.items()):
             code = role.exit_code
@@ -139,7 +139,8 @@ class Flock:
             failures = self._failures[name] if role.age_s < STEADY_S else 0
             self._failures[name] = failures + has_failed
             if code == errors.REFUSED or self._failures[name] >= STARTS_MAX:
-                if name != self._sampler:
+                others = [other for other in self._roles if other not in (name, self._sampler)]
+                if name != self._sampler and (code != errors.REFUSED or not others):
                     raise RoleFailed(role.ending())
                 say(f"{role.ending()}; going on without it")
                 del self._roles[name]

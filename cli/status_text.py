@@ -29,8 +29,8 @@ def head(status: Status) -> list[str]:
     lines = [
         f"run {status.run[:RUN_CHARACTERS]}  generation {status.gen}  {status.phase}"
         f"  for {_seconds(status.seconds)}  numerics {status.numerics}",
-        f"step {status.step}/{status.steps}  loss {loss}  {_rate(status.documents_s)} documents/s"
-        f"  durable step {durable}",
+        f"step {status.step}/{status.steps}  loss {loss}"
+        f"  {_rate(status.documents_per_s)} documents/s  durable step {durable}",
         f"WORLD_SIZE {status.world_size}  membership version {status.membership_version}"
         f"  lost {status.lost}  hedges {status.hedges}  audits {status.audits}"
         f"  dropped messages {status.dropped}",
@@ -53,7 +53,7 @@ def cells(member: MemberStatus) -> list[str]:
         member.phase,
         str(member.branches_done),
         str(member.documents_done),
-        _rate(member.documents_s),
+        _rate(member.documents_per_s),
         f"{_seconds(member.heard_s)} ago",
         leases or UNKNOWN,
         str(member.hedges),
@@ -88,8 +88,8 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cells).rstrip()
 
 
-def _rate(documents_s: float) -> str:
-    return UNKNOWN if math.isnan(documents_s) else f"{documents_s:.1f}"
+def _rate(documents_per_s: float) -> str:
+    return UNKNOWN if math.isnan(documents_per_s) else f"{documents_per_s:.1f}"
 
 
 def _seconds(seconds: float) -> str:

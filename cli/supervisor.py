@@ -15,7 +15,7 @@ from cli.roles import LEAVE_S, Flock, Role
 from cli.stopping import StopFlag
 from cli.view import Said, View, read_fact
 from coordinator.checkpoint import RunDirectory
-from coordinator.facts import StepCommitted
+from coordinator.facts import RunWentBack, StepCommitted
 
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound
@@ -157,6 +157,8 @@ class Supervisor:
             with suppress(OSError), self._local.log("coordinator").open("a") as log:
                 log.write(fact + "\n")
             return
+        if isinstance(fact, RunWentBack):
+            self._is_last_step_seen = False
         if isinstance(fact, StepCommitted):
             self._is_last_step_seen = fact.step >= self._local.steps
         self._view.observe(fact)

@@ -181,7 +181,9 @@ def describe(fact: Fact) -> str:
             branch = f"branch ({fact.lo}, {fact.hi}) of step {fact.step}"
             return f"{fact.name} has lied about {branch}: the coordinator computed other bits"
         case RunWentBack():
-            return f"going back from step {fact.step} to step {fact.to_step}, before the first lie"
+            return (
+                f"going back from step {fact.step} to step {fact.to_step}, before its first answer"
+            )
         case CheckpointFailed():
             return f"step {fact.step} is not saved: {fact.reason}"
         case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
@@ -200,6 +202,8 @@ class _Progress:
         """Give the line of progress; empty before the first step."""
         if isinstance(fact, HeldOutEvaluated):
             self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
+        elif isinstance(fact, RunWentBack):  # what was known is of steps that are undone
+            self._newest, self._held_out = None, ""
         elif isinstance(fact, StepCommitted):
             self._newest = fact
             self._rate.add(fact.documents, fact.seconds)
@@ -208,7 +212,7 @@ class _Progress:
             return ""
         return (
             f"loss {newest.loss:.4f}{self._held_out}"
-            f"  {self._rate.documents_s:.1f} documents/s  workers {newest.workers}"
+            f"  {self._rate.documents_per_s:.1f} documents/s  workers {newest.workers}"
         )
 
     @property

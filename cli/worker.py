@@ -20,6 +20,8 @@ from wire.address import check_target
 from worker.service import WorkerService
 from worker.state import Identity
 
+STABLE_CHARACTERS = 48  # of a name; the rest tells one process from another
+
 
 @click.command()
 @option("--connect", metavar="ADDRESS", required=True, help="The coordinator's tcp://host:port.")
@@ -46,7 +48,7 @@ def worker(
             f"expected a name of 1 to 64 letters, digits, - . _, got {name!r} — --name"
         )
     identity = Identity(
-        name=f"{name or host}-{secrets.token_hex(2)}",
+        name=f"{(name or host)[:STABLE_CHARACTERS]}-{secrets.token_hex(4)}",
         host=host,
         pid=os.getpid(),
         versions=versions(),

@@ -57,7 +57,6 @@ class Assignments:
 
     def _reset(self) -> None:
         self._durations: list[float] = []
-        self._begun: list[Branch] = []
         self._losses: dict[Branch, list[str]] = {}
 
     def open_step(self) -> None:
@@ -108,10 +107,8 @@ class Assignments:
         lease = board.lease(self._next_lease, member.name, now, self._avoided(member))
         if lease is None:
             return []
-        if lease.branch not in self._begun:
-            self._begun.append(lease.branch)
-            if self._audits.choose(lease.branch):
-                board.want(lease.branch, 2)
+        if self._audits.is_audited(lease.branch) and self._audits.kept(lease.branch) is None:
+            board.want(lease.branch, 2)
         return [self._give(member, lease, now)]
 
     def _hedge(self, member: Member, now: float, late_s: float) -> list[Effect]:

@@ -73,20 +73,19 @@ class Audits:
         self._fraction = fraction
         self._rng = rng
         self._kept: dict[Branch, Answer] = {}  # audited branches of the open step, half answered
-        self._audited: list[Branch] = []  # of the open step
+        self._audited: dict[Branch, bool] = {}  # of the open step, as far as drawn
         self._counted: dict[int, dict[Branch, Answer]] = {}  # step -> branch -> what counted
         self._next_dispute = 1
         self.contributors = dict(contributors)
         self.disputes: dict[int, Dispute] = {}
         self.count = 0
 
-    def choose(self, branch: Branch) -> bool:
-        """Say whether a branch, leased for the first time, is to be audited."""
-        if self._fraction == 0.0 or self._rng.random() >= self._fraction:
-            return False
-        self._audited.append(branch)
-        self.count += 1
-        return True
+    def is_audited(self, branch: Branch) -> bool:
+        """Say whether a branch is audited; drawn when it is first leased, or answered unasked."""
+        if branch not in self._audited:
+            self._audited[branch] = self._fraction > 0.0 and self._rng.random() < self._fraction
+            self.count += self._audited[branch]
+        return self._audited[branch]
 
     def kept(self, branch: Branch) -> Answer | None:
         """Give the answer to an audited branch that waits for another."""
@@ -99,7 +98,7 @@ class Audits:
     def weigh(self, branch: Branch, answer: Answer) -> Verdict:
         """Say what becomes of an answer that could fill its slot."""
         first = self._kept.get(branch)
-        if branch not in self._audited:
+        if not self.is_audited(branch):
             return Verdict.COUNT
         if first is None:
             self._kept[branch] = answer
@@ -147,7 +146,7 @@ class Audits:
 
     def go_back(self, step: int) -> None:
         """Forget all that was answered from a step on."""
-        self._counted.clear()
-        self.disputes.clear()
+        self._counted = {s: answers for s, answers in self._counted.items() if s < step}
+        self.disputes = {i: dispute for i, dispute in self.disputes.items() if dispute.step < step}
         self.contributors = {n: first for n, first in self.contributors.items() if first < step}
         self.open_step(step)

@@ -122,8 +122,7 @@ class RunDirectory:
                 ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-            self._remove_revoked()
-            self._remove_leftovers()
+            self._tidy()
             yield
         finally:
             os.close(descriptor)
@@ -245,6 +244,16 @@ class RunDirectory:
             ) from None
         with suppress(OSError):  # the step is durable; what stays too long goes with the next one
             self._prune()
+
+    def _tidy(self) -> None:
+        try:
+            self._remove_revoked()
+            self._remove_leftovers()
+        except OSError as error:
+            raise RunDirectoryError(
+                f"expected to remove what is left of an earlier run, got {error.strerror}"
+                f" — {self.checkpoints}; make it writable"
+            ) from None
 
     def _remove_leftovers(self) -> None:
         """Remove what a save that did not end has left: temporary files, data without a record."""

@@ -50,6 +50,13 @@ class Evaluate:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Keep a step's line out of metrics.jsonl until the step is evaluated; Evaluate will follow."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """Compute the numeric fingerprint of our own engine beside the loop, and say Probed."""
 
@@ -92,4 +99,4 @@ class Finish:
     failure: str | None = None
 
 
-Effect: TypeAlias = Send | Save | Evaluate | Probe | Recompute | GoBack | Tell | Finish
+Effect: TypeAlias = Send | Save | Evaluate | Hold | Probe | Recompute | GoBack | Tell | Finish

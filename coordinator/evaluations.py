@@ -5,7 +5,7 @@ evaluation is forward only, about the work of one step; a save that comes so muc
 crash one step more. Whoever asks the coordinator to stop waits for it a second and no longer.
 """
 
-from coordinator.effects import Effect, Evaluate, Save, Tell
+from coordinator.effects import Effect, Evaluate, Hold, Save, Tell
 from coordinator.facts import HeldOutEvaluated
 from engine.params import Flat
 
@@ -52,7 +52,9 @@ class Evaluations:
         if self._is_over:
             return [save]
         self._waiting = save
-        return [] if self._running_step is not None else self._evaluate(save.step, save.params)
+        if self._running_step is not None:
+            return [Hold(save.step)]
+        return self._evaluate(save.step, save.params)
 
     def end(self, step: int, held_out_loss: float) -> list[Effect]:
         """Tell what an evaluation has come to, and go on with the save that waits."""
@@ -66,6 +68,11 @@ class Evaluations:
         if self._waiting.step != step or is_void:
             return told + self._evaluate(self._waiting.step, self._waiting.params)
         return told + self._release()
+
+    def drop_save(self) -> bool:
+        """Forget the save that waits; say whether there was one."""
+        save, self._waiting = self._waiting, None
+        return save is not None
 
     def forget(self) -> None:
         """Save no step that waits, and believe nothing of one that runs: both are undone."""

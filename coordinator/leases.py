@@ -53,6 +53,7 @@ class Board:
         self._waiting = deque(branches)
         self._wanted = dict.fromkeys(branches, 1)
         self._leases: dict[int, Lease] = {}
+        self._began_s: dict[Branch, float] = {}  # when a branch was first leased
         self._sums: dict[Branch, BranchSum] = {}
         self.is_untouched = True  # nothing has been leased or summed yet
 
@@ -90,12 +91,12 @@ class Board:
     def hedge(
         self, lease_id: int, holder: str, now: float, late_s: float, avoid: Container[Branch]
     ) -> Lease | None:
-        """Lease a second copy of the branch that is out for longest, if for longer than late_s."""
+        """Lease a copy of a branch that was first leased longer than late_s ago, oldest first."""
         if self._waiting:
             return None
         copies = [lease.branch for lease in self._leases.values()]
         for lease in self._leases.values():  # oldest first: that is how they were added
-            is_late = now - lease.since_s > late_s
+            is_late = now - self._began_s[lease.branch] > late_s
             can_be_hedged = lease.branch not in self._sums and copies.count(lease.branch) == 1
             is_mine = lease.holder == holder or lease.branch in avoid
             if is_late and can_be_hedged and not is_mine:
@@ -162,6 +163,7 @@ class Board:
     def _lease(self, lease_id: int, branch: Branch, holder: str, now: float) -> Lease:
         self.is_untouched = False
         self._leases[lease_id] = Lease(lease_id, branch, holder, now)
+        self._began_s.setdefault(branch, now)
         if not self._lacks(branch) and branch in self._waiting:
             self._waiting.remove(branch)
         return self._leases[lease_id]

@@ -15,6 +15,7 @@ PREPARE_S = 120.0  # from WELCOME to READY: time to import, build and probe the 
 AWAKE_S = 2.0  # two heartbeats: whoever was heard within it is given work before others
 PROGRESS_S = 30.0  # without a document or an answer, though it holds a lease
 PROGRESS_DOCUMENTS = 20
+NAMES_KEPT = 1000  # of sessions whose late answers are still heard
 DOCUMENT_S_MAX = 60.0  # that a worker is believed; its silence may last ten times as long
 
 
@@ -31,7 +32,7 @@ class Member:
             whatever more it does without looking at its socket.
         leases: ids of the leases it holds, oldest first; the first is what it computes.
         is_suspect: another computes what it holds, and it has said nothing since.
-        branches_done, documents_done: counted of what it answered in this session.
+        branches_done, documents_done: answered in time in this session.
         hedges: branches that it was given as a second copy.
         rate: of its own computing.
     """
@@ -80,7 +81,7 @@ class Member:
             phase=READY if self.is_ready else PREPARING,
             branches_done=self.branches_done,
             documents_done=self.documents_done,
-            documents_s=self.rate.documents_s,
+            documents_per_s=self.rate.documents_per_s,
             heard_s=now - self.last_heard_s,
             leases=tuple(leases),
             hedges=self.hedges,
@@ -129,7 +130,7 @@ class Members:
 
     def __init__(self) -> None:
         self._by_peer: dict[Peer, Member] = {}
-        self._names: dict[int, str] = {}  # of every session that was ready in this generation
+        self._names: dict[int, str] = {}  # of the last sessions that were ready
         self.version = 0
         self.lost = 0
 
@@ -151,7 +152,13 @@ class Members:
         if member.ready_s is None:
             member.ready_s = now
             self._names[member.sid] = member.name
+            if len(self._names) > NAMES_KEPT:
+                del self._names[next(iter(self._names))]
             self.version += 1
+
+    def forget(self, sid: int) -> None:
+        """Let nobody speak for a session any more."""
+        self._names.pop(sid, None)
 
     def name_of(self, sid: int) -> str | None:
         """Say whose a session is, or was; None if it never came to work."""

@@ -62,7 +62,8 @@ class Metrics:
 
     def hold(self, step: int) -> None:
         """Keep the line of a step, and those after it, until the step is complete."""
-        self._held_step = step or None  # step 0 has no line
+        if self._held_step is None:  # else they wait already
+            self._held_step = step or None  # step 0 has no line
 
     def complete(self, step: int, held_out_loss: float) -> None:
         """Give a step that is held its held-out loss; any other has done without."""

@@ -107,13 +107,17 @@ class Phases:
             self._reason, self._failure = reason, failure
             # A step that a disputed answer is in may be wrong: it is computed again.
             self._saves_last = saves_last and not self._audits.disputes
+            if not self._saves_last:
+                self._withhold()
         return self._leave_if_saved()
 
     def hurry(self, now: float) -> list[Effect]:
         """Leave, because somebody asks for it, again and again until it is done."""
+        self._withhold_if_disputed()
         return self._evaluations.hurry(now) + self.leave(STOPPING, None)
 
     def on_evaluated(self, step: int, held_out_loss: float) -> list[Effect]:
+        self._withhold_if_disputed()
         return self._evaluations.end(step, held_out_loss) + self._leave_if_saved()
 
     def on_saved(self, step: int, now: float) -> list[Effect]:
@@ -127,6 +131,15 @@ class Phases:
             if self._failure is None:
                 self._failure = f"{reason}; {self._saves.newest}: make room and go on with --resume"
         return [Tell(facts.CheckpointFailed(step, reason)), *self._leave_if_saved()]
+
+    def _withhold_if_disputed(self) -> None:
+        if self._audits.disputes:
+            self._withhold()
+
+    def _withhold(self) -> None:
+        """Do not save the step that waits for its evaluation; it may have to be undone."""
+        if self._evaluations.drop_save():
+            self._saves.give_up()
 
     def _save(self) -> list[Effect]:
         training = self._training

@@ -16,7 +16,7 @@ class Rate:
         self._recent.append((documents, seconds))
 
     @property
-    def documents_s(self) -> float:
+    def documents_per_s(self) -> float:
         """Documents per second; 0.0 while nothing is known."""
         documents, seconds = 0, 0.0
         for more_documents, more_seconds in self._recent:

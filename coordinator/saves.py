@@ -43,6 +43,10 @@ class Saves:
         self.pending_step = None
         self.durable_step = durable_step
 
+    def give_up(self) -> None:
+        """Forget the save that is pending; the next is due when it would be anyway."""
+        self.pending_step = None
+
     def succeed(self, step: int, now: float) -> None:
         self.fail(step, now)
         self.durable_step = step

@@ -19,6 +19,7 @@ from coordinator.effects import (
     Evaluate,
     Finish,
     GoBack,
+    Hold,
     Probe,
     Recompute,
     Save,
@@ -190,6 +191,8 @@ class CoordinatorService:
             case Evaluate(step):
                 self._metrics.hold(step)
                 self._aside.ask(effect)
+            case Hold(step):
+                self._metrics.hold(step)
             case Probe() | Recompute():
                 self._aside.ask(effect)
             case GoBack(step):

@@ -90,6 +90,7 @@ class Sessions:
             return []
         if objection := self._admissions.objection(ready):
             return self.expel(member, *objection, now)
+        progressed_s = member.progressed_s if member.leases else now
         self._assignments.free(member)
         member.params_digest = ready.params_digest
         member.note_pace(ready.document_s)
@@ -98,7 +99,9 @@ class Sessions:
             self._members.make_ready(member, now)
             world_size = len(self._members.ready)
             effects = [Tell(facts.MemberJoined(member.name, member.host, member.pid, world_size))]
-        return effects + self.grant(now)
+        effects += self.grant(now)
+        member.progressed_s = progressed_s  # to begin anew is no progress
+        return effects
 
     def grant(self, now: float) -> list[Effect]:
         """Hand out what waits."""
@@ -115,6 +118,7 @@ class Sessions:
             reason = member.overdue(now) if self._phases.is_training else ""
             if reason:
                 effects += self.lose(member, reason, now, is_death=True)
+                effects.append(self._out.who(member.peer, member.sid))  # perhaps it hears us
             elif now - member.pinged_s >= self._heartbeat_s:
                 member.pinged_s = now
                 effects.append(self._out.ping(member, now))
@@ -149,8 +153,9 @@ class Sessions:
         return [*self.lose(member, "a message of its was damaged", now), who]
 
     def expel(self, member: Member, code: str, text: str, now: float) -> list[Effect]:
-        """End a session for good."""
+        """End a session for good: not even late answers of it are heard."""
         lost = self.lose(member, REASONS[code], now)
+        self._members.forget(member.sid)
         return lost + self._admissions.refuse(member.peer, member.name, code, text)
 
     def quarantine(self, name: str, step: int, now: float) -> list[Effect]:

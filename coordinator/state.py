@@ -62,7 +62,9 @@ class CoordinatorState:
         self._settings = settings
         self._out = Outbox(run, gen)
         self._members = Members()
-        self._audits = Audits(settings.audit, rng, contributors)
+        # A generator of its own: session ids, which workers see, must not tell what is audited.
+        audit_rng = random.Random(rng.getrandbits(64))
+        self._audits = Audits(settings.audit, audit_rng, contributors)
         self._assignments = Assignments(
             training, self._members, self._audits, self._out, settings.losses_max
         )
@@ -104,7 +106,8 @@ class CoordinatorState:
             case events.Started():
                 self._started_s = self._step_opened_s = now
                 self._sessions.start(now)
-                return [*self._phases.start(now), Probe()]
+                probe = [] if self._training.is_finished else [Probe()]
+                return [*probe, *self._phases.start(now)]
             case events.Saved(step):
                 return self._phases.on_saved(step, now)
             case events.SaveFailed(step, reason):
@@ -142,7 +145,7 @@ class CoordinatorState:
             step=training.step,
             steps=training.steps,
             loss=training.loss,
-            documents_s=self._rate.documents_s,
+            documents_per_s=self._rate.documents_per_s,
             durable_step=self._phases.durable_step,
             seconds=now - self._started_s,
             world_size=len(ranks),
@@ -168,6 +171,8 @@ class CoordinatorState:
         try:
             self._training.commit()
         except OverflowError:
+            if self._audits.disputes:  # it may be a lie that does it
+                return []
             return self._diverge("Adam's update")
         training = self._training
         self._assignments.open_step()

@@ -43,8 +43,8 @@ class MemberStatus:
 
     Attributes:
         rank: 0 to world_size - 1; None until it is ready for work.
-        branches_done: that counted; documents_done are theirs.
-        documents_s: documents per second of its own computing.
+        branches_done: that it has answered in time; documents_done are theirs.
+        documents_per_s: documents per second of its own computing.
         heard_s: seconds since its last frame.
         leases: branches (lo, hi) that it holds, oldest first.
         hedges: leases it was given of branches that another was late with.
@@ -58,7 +58,7 @@ class MemberStatus:
     phase: str
     branches_done: int
     documents_done: int
-    documents_s: float
+    documents_per_s: float
     heard_s: float
     leases: tuple[tuple[int, int], ...]
     hedges: int
@@ -74,7 +74,7 @@ class Status:
         phase: of the coordinator, in lower case.
         step: updates applied, of `steps`.
         loss: of the last of them, nats; None before the first.
-        documents_s: over the last steps.
+        documents_per_s: over the last steps.
         durable_step: newest step on disk; -1 if there is none.
         seconds: since this coordinator started.
         membership_version: how often a worker has become ready or was lost.
@@ -82,7 +82,7 @@ class Status:
             purpose; `dropped`: messages; `lost`: members.
         quarantined: names of workers whose gradients were wrong.
         refusals: the last ten.
-        numerics: "strict", or "accepted": then the run promises closeness, not bits.
+        numerics: "strict", or "accepted": then workers that round otherwise are let in.
     """
 
     run: str
@@ -91,7 +91,7 @@ class Status:
     step: int
     steps: int
     loss: float | None
-    documents_s: float
+    documents_per_s: float
     durable_step: int
     seconds: float
     world_size: int

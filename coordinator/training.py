@@ -129,7 +129,7 @@ class Training:
     def judge(self, grad: Grad) -> str:
         """Say why a gradient cannot be counted; empty if it can."""
         branch = (grad.lo, grad.hi)
-        if grad.step != self.step:
+        if grad.step != self.step or self.is_finished:
             return STALE
         if not self.board.holds(branch) or not is_of(self.point, grad):
             return MISMATCH

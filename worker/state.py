@@ -227,8 +227,9 @@ class WorkerState:
                 return self._on_welcome(message, now)
             case messages.Refuse(_, text, permanent):
                 return self._on_refuse(text, permanent)
-            case messages.Who():
-                return self._greet(now) if self._phase is not Phase.SEARCHING else []
+            case messages.Who(sid=sid):
+                is_ours = self._welcome is not None and sid == self._welcome.sid
+                return self._greet(now) if is_ours else []
         if not isinstance(message, messages.FromCoordinator) or self._welcome is None:
             return []
         if (message.run, message.gen, message.sid) != self._session():

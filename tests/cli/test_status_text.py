@@ -51,7 +51,7 @@ def test_before_anybody_has_come_there_is_no_table() -> None:
 
 
 def test_a_rate_that_is_no_number_is_a_dash() -> None:
-    assert "loss 2.3457  - documents/s" in plain(status_with(documents_s=float("nan")))
+    assert "loss 2.3457  - documents/s" in plain(status_with(documents_per_s=float("nan")))
 
 
 @pytest.mark.parametrize("words", ["RANK", "WORLD_SIZE 1", "w0-11be", "preparing", "(2, 4)"])

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.unit
 
 
 def test_nothing_yet_is_no_rate() -> None:
-    assert Rate().documents_s == 0.0
+    assert Rate().documents_per_s == 0.0
 
 
 def test_a_rate_weighs_documents_and_not_steps() -> None:
@@ -16,7 +16,7 @@ def test_a_rate_weighs_documents_and_not_steps() -> None:
     rate.add(30, 1.0)
     rate.add(10, 3.0)
 
-    assert rate.documents_s == 10.0
+    assert rate.documents_per_s == 10.0
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
@@ -25,11 +25,11 @@ def test_what_was_long_ago_is_forgotten() -> None:
     for _ in range(RECENT):
         rate.add(8, 2.0)
 
-    assert rate.documents_s == 4.0
+    assert rate.documents_per_s == 4.0
 
 
 def test_no_time_at_all_still_gives_a_number() -> None:
     rate = Rate()
     rate.add(8, 0.0)
 
-    assert rate.documents_s > 0
+    assert rate.documents_per_s > 0

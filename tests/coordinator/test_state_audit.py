@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from coordinator import events
-from coordinator.effects import Finish, GoBack, Recompute, Save
+from coordinator.effects import Evaluate, Finish, GoBack, Recompute, Save
+from coordinator.evaluations import Evaluations
 from coordinator.facts import LiarFound, RunWentBack
 from coordinator.leases import BranchSum
 from coordinator.settings import CheckpointEvery, Settings
@@ -159,8 +160,12 @@ def test_a_lie_in_the_open_step_is_undone_without_going_back() -> None:
 
 
 def spoilt(settings: Settings = NEVER) -> tuple[Scenario, Recompute]:
-    """A liar has been counted in steps 0 and 1; a late copy of an honest one contradicts it."""
     scenario = scenario_of(settings)
+    return scenario, spoil(scenario)
+
+
+def spoil(scenario: Scenario) -> Recompute:
+    """Count a liar in step 0, and have a late copy of an honest one contradict it."""
     honest = scenario.join(b"b")
     scenario.handle(events.Departed(b"b"))
     for task in scenario.join(b"a"):
@@ -169,7 +174,7 @@ def spoilt(settings: Settings = NEVER) -> tuple[Scenario, Recompute]:
     scenario.hello(b"b")
     late = replace(HAND.compute(honest[0]), sid=honest[0].sid)
     (dispute,) = only(Recompute, scenario.receive(b"b", late))
-    return scenario, dispute
+    return dispute
 
 
 def test_a_late_copy_that_contradicts_a_counted_answer_is_looked_into() -> None:
@@ -257,6 +262,125 @@ def test_a_stop_during_a_dispute_does_not_save_what_may_be_wrong() -> None:
 
     assert only(Save, effects) == []
     assert only(Finish, effects) == [Finish(None)]
+
+
+def spoilt_while_evaluating() -> tuple[Scenario, Recompute]:
+    """As `spoilt`, and a save of the spoilt step waits for its held-out loss."""
+    evaluations = Evaluations(has_held_out=True, is_first_known=True)
+    settings = Settings(CheckpointEvery(steps=1))
+    scenario = Scenario(RUN_, settings=settings, hand=HAND, evaluations=evaluations)
+    dispute = spoil(scenario)
+    assert [effect.step for effect in only(Evaluate, scenario.seen)] == [1]
+    return scenario, dispute
+
+
+def test_a_save_that_waited_when_the_dispute_began_is_not_made() -> None:
+    scenario, dispute = spoilt_while_evaluating()
+
+    assert only(Save, scenario.handle(events.Evaluated(1, 2.0))) == []
+    assert only(GoBack, recompute(scenario, dispute)) == [GoBack(0)]
+
+
+def test_a_stop_does_not_make_it_either() -> None:
+    scenario, _dispute = spoilt_while_evaluating()
+
+    effects = scenario.handle(events.StopAsked(), 1.0)
+    effects += scenario.handle(events.StopAsked(), 2.1)
+
+    assert only(Save, effects) == []
+    assert is_finished(scenario)
+
+
+def test_nor_does_a_run_that_cannot_go_back() -> None:
+    """The disk refused: what is in memory is known to be wrong."""
+    scenario, dispute = spoilt_while_evaluating()
+    recompute(scenario, dispute)
+
+    effects = scenario.handle(events.Failed("disk", saves_last=False))
+    effects += scenario.handle(events.Evaluated(1, 2.0))
+
+    assert only(Save, effects) == []
+    assert only(Finish, effects) == [Finish("disk")]
+
+
+def test_an_answer_that_nobody_asked_for_is_audited_like_any_other() -> None:
+    scenario = Scenario(small_run(steps=4, batch_size=6, shards=5), settings=ALWAYS)
+    first, second = scenario.join(b"a")
+    leased = [(task.lo, task.hi) for task in (first, second)]
+    lo, hi = next(b for b in scenario.training.board.waiting if b not in leased)
+
+    effects = scenario.answer(b"a", first, lo=lo, hi=hi, lease=999)
+
+    assert not scenario.training.board.is_summed((lo, hi))
+    assert [effect.branch for effect in only(Recompute, effects)] == [(lo, hi)]
+
+
+def test_two_liars_are_both_found_whichever_dispute_ends_first() -> None:
+    scenario = scenario_of(NEVER)
+    dispute_of_a = spoil(scenario)
+    of_a = [task for task in tasks(scenario.seen, b"a") if task.step == 1]
+    scenario.handle(events.Departed(b"a"))
+    (of_c, *_) = scenario.join(b"c")
+    lie(scenario, b"c", of_c)
+    late = replace(scenario.hand.compute(of_c), sid=of_a[0].sid)
+    (dispute_of_c,) = only(Recompute, scenario.receive(b"x", late))
+
+    effects = recompute(scenario, dispute_of_c)
+    effects += recompute(scenario, dispute_of_a)
+
+    assert only(GoBack, effects) == [GoBack(0)]
+    liars = [fact.name for fact in told(effects) if isinstance(fact, LiarFound)]
+    assert liars == ["wc", "wa"]
+
+
+def test_numbers_too_large_to_apply_are_looked_into_before_training_has_diverged() -> None:
+    scenario, dispute = spoilt()
+    large = np.full(scenario.run.model.num_params, 1e308).tobytes()
+
+    for task in [task for task in tasks(scenario.seen, b"a") if task.step == 1]:
+        scenario.answer(b"a", task, payload=large)
+
+    assert not is_finished(scenario)
+    assert only(GoBack, recompute(scenario, dispute)) == [GoBack(0)]
+
+
+def test_nothing_is_trained_beyond_the_last_step_while_it_is_disputed() -> None:
+    scenario, _dispute = spoilt()
+    scenario.ready(b"b")
+    for _ in range(20):
+        for peer in (b"a", b"b"):
+            for task in tasks(scenario.seen, peer)[-2:]:
+                scenario.answer(peer, task)
+    training = scenario.training
+    assert training.is_finished
+    ((lo, hi),) = training.board.waiting
+
+    last = tasks(scenario.seen, b"b")[-1]
+    digest = training.params_digest
+    scenario.answer(b"b", last, step=training.step, lo=lo, hi=hi, params_digest=digest)
+
+    assert training.step == RUN_.train.steps
+
+
+def test_who_was_refused_for_its_arithmetic_contributes_nothing_afterwards() -> None:
+    scenario = scenario_of(NEVER)
+    task, _ = scenario.join(b"a")
+    scenario.ready(b"a", fingerprint="another")
+
+    scenario.answer(b"a", task)
+
+    assert not scenario.training.board.is_summed((task.lo, task.hi))
+
+
+def test_what_is_audited_cannot_be_foretold_from_session_ids() -> None:
+    """They come from a generator whose state can be computed from what it has given."""
+    scenario = scenario_of(Settings(SELDOM, audit=0.5))
+    rng = random.Random(1)
+    rng.getrandbits(64)  # of which the audits' own generator is made
+
+    sids = [scenario.hello(bytes([97 + i])).sid for i in range(3)]
+
+    assert sids == [rng.getrandbits(62) for _ in range(3)]
 
 
 def test_an_answer_that_is_not_a_number_and_late_is_no_lie() -> None:

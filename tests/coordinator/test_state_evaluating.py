@@ -5,7 +5,7 @@ import math
 import pytest
 
 from coordinator import events
-from coordinator.effects import Effect, Evaluate, Finish, Save, Tell
+from coordinator.effects import Effect, Evaluate, Finish, Hold, Save, Tell
 from coordinator.evaluations import Evaluations
 from coordinator.facts import CheckpointDurable, HeldOutEvaluated, MemberLost, StepCommitted
 from coordinator.settings import CheckpointEvery
@@ -273,3 +273,16 @@ def test_a_save_that_fails_after_its_evaluation_is_tried_again_later() -> None:
     train_on(scenario, queue, 2)
 
     assert work(scenario.seen) == [("Evaluate", 2), ("Save", 2), ("Evaluate", 4)]
+
+
+def test_the_line_of_a_step_that_waits_for_another_evaluation_is_held_at_once() -> None:
+    """Once it is written, its held-out loss could not be added any more."""
+    run = evaluated_run(steps=3)
+    scenario = Scenario(run, CheckpointEvery(steps=1), evaluations=Evaluations(True))
+    assert work(scenario.seen) == [("Evaluate", 0)]
+    (task, *_) = scenario.join(b"a")
+
+    effects = scenario.answer(b"a", task)
+
+    assert only(Hold, effects) == [Hold(1)]
+    assert work(scenario.handle(events.Evaluated(0, 2.5))) == [("Evaluate", 1)]

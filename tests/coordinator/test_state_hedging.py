@@ -115,6 +115,19 @@ def test_a_straggler_gets_no_more_work_before_it_says_something() -> None:
     assert of_next.step == 1
 
 
+def test_a_worker_that_begins_anew_again_and_again_is_late_all_the_same() -> None:
+    """Each READY gives its leases back, and gets the branch anew."""
+    scenario, _of_a, of_b = one_each()
+    scenario.answer(b"b", of_b, 0.1)
+
+    hedges = []
+    for tick in range(1, 20):
+        scenario.ready(b"a", 0.1 + tick * 0.04)
+        hedges += tasks(scenario.handle(events.Ticked(), 0.1 + tick * 0.04), b"b")
+
+    assert len(hedges) > 0
+
+
 # ---- workers that only talk, and branches that kill ----------------------------------------------
 
 

@@ -33,13 +33,13 @@ def test_equal_statuses_are_equal_bytes_in_one_line() -> None:
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 def test_a_number_that_is_not_finite_is_null_and_never_breaks_a_reader(number: float) -> None:
-    status = status_with(loss=number, members=(replace(MEMBER, documents_s=number),))
+    status = status_with(loss=number, members=(replace(MEMBER, documents_per_s=number),))
 
     values = json.loads(to_json(status), parse_constant=pytest.fail)
 
     assert values["loss"] is None
-    assert values["members"][0]["documents_s"] is None
-    assert math.isnan(from_json(to_json(status)).members[0].documents_s)
+    assert values["members"][0]["documents_per_s"] is None
+    assert math.isnan(from_json(to_json(status)).members[0].documents_per_s)
 
 
 def test_a_newer_coordinator_may_say_more() -> None:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.integration.forks import Forked, Forks
 from tests.integration.oracle import DOCUMENTS, Job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,13 +30,18 @@ PATIENCE_S = 60.0  # for what takes a second or two on an idle machine
 T = TypeVar("T")
 
 
-def wait_until(what: str, condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
+def wait_until(
+    what: str,
+    condition: Callable[[], T],
+    within_s: float = PATIENCE_S,
+    look_s: float = 0.02,
+) -> T:
     """Give the condition's value once it is true; fail if that takes too long."""
     deadline_s = time.monotonic() + within_s
     while not (value := condition()):
         if time.monotonic() > deadline_s:
             pytest.fail(f"waited {within_s:g} s for {what}")
-        time.sleep(0.02)
+        time.sleep(look_s)
     return value
 
 
@@ -48,19 +54,42 @@ def free_address() -> str:
 class Process:
     """One `gradflock` command, leader of its own process group as if typed at a terminal."""
 
-    def __init__(self, arguments: list[str], environment: dict[str, str], stem: Path) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: dict[str, str],
+        stem: Path,
+        *,
+        forks: Forks | None = None,
+        module: str = "cli",
+    ) -> None:
+        """Start it.
+
+        Args:
+            forks: start it warm; None starts Python anew.
+            module: what Python runs: `cli`, or a script of the tests'.
+        """
         self._out, self._err = stem.with_suffix(".out"), stem.with_suffix(".err")
+        self._process: subprocess.Popen[bytes] | Forked
+        if forks is not None:
+            self._process = forks.start(arguments, environment, self._out, self._err)
+        else:
+            self._process = self._start([module, *arguments], environment)
+        self.pid = self._process.pid
+
+    def _start(
+        self, arguments: list[str], environment: dict[str, str]
+    ) -> "subprocess.Popen[bytes]":
         with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "cli", *arguments],
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", *arguments],
                 env=environment,
-                cwd=stem.parent,
+                cwd=self._out.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
             )
-        self.pid = self._process.pid
 
     @property
     def is_running(self) -> bool:
@@ -156,6 +185,7 @@ class Lab:
         self.data.write_text("\n".join(DOCUMENTS) + "\n")
         self._mark = secrets.token_hex(8)
         self._started: list[Process] = []
+        self._forks: Forks | None = None
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("GRADFLOCK_")}
         self.environment = {
             **inherited,
@@ -169,6 +199,18 @@ class Lab:
         """Start any command."""
         stem = self._stem()
         return self._keep(Process([*arguments], {**self.environment, **environment}, stem))
+
+    def fork(self, *arguments: str) -> Process:
+        """Start any command warm: what a process costs before it does something, it costs once."""
+        if self._forks is None:
+            self._forks = Forks(self.environment, ROOT)
+        stem = self._stem()
+        return self._keep(Process([*arguments], self.environment, stem, forks=self._forks))
+
+    def start_script(self, module: str, *arguments: str) -> Process:
+        """Start a module of the tests."""
+        stem = self._stem()
+        return self._keep(Process([*arguments], self.environment, stem, module=module))
 
     def run(self, *arguments: str, **environment: str) -> Process:
         """Start any command and wait for its end."""
@@ -189,12 +231,16 @@ class Lab:
         return self._keep(Train(said, self.environment, stem, run_dir))
 
     def left(self) -> list[int]:
-        """Process ids of everything that was started here, by anybody, and still lives."""
+        """Process ids of everything that was started here, by anybody, and still lives; but not
+        of the parent of the forks."""
         wanted = f"{MARK}={self._mark}"
+        parent = None if self._forks is None else self._forks.pid
         return [
             pid
             for pid in _pids()
-            if wanted in _read(pid, "environ").split("\0") and _state(pid) not in "ZX"
+            if pid != parent
+            and wanted in _read(pid, "environ").split("\0")
+            and _state(pid) not in "ZX"
         ]
 
     def assert_nobody_is_left(self, within_s: float = 10.0) -> None:
@@ -206,6 +252,8 @@ class Lab:
                 _kill(pid)
         for process in self._started:
             process.exit_code()
+        if self._forks is not None:
+            self._forks.close()
 
     def _stem(self) -> Path:
         return self.directory / f"process-{len(self._started) + 1}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from engine.config import TrainConfig
@@ -44,13 +45,13 @@ class Job:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
 
-    def expected(self) -> Expected:
-        """Compute the whole run in this process, once for each job."""
-        return _expected(self)
+    def expected(self, steps: int | None = None) -> Expected:
+        """Compute the run, or its first steps, in this process; once for each job."""
+        return _expected(self, self.steps if steps is None else steps)
 
 
 @cache
-def _expected(job: Job) -> Expected:
+def _expected(job: Job, steps: int) -> Expected:
     config = TrainConfig(
         steps=job.steps,
         batch_size=job.batch_size,
@@ -63,7 +64,7 @@ def _expected(job: Job) -> Expected:
     names = ("n_embd", "n_head", "n_layer", "block_size", "activation", "norm")
     run = prepare_run(DOCUMENTS, config, {name: getattr(job, name) for name in names})
     losses, params = [], run.params
-    for loss, updated in train(run, engine_of(config.engine, run.model)):
+    for loss, updated in islice(train(run, engine_of(config.engine, run.model)), steps):
         losses.append(loss)
         params = updated
     return Expected(losses, params_digest(to_bytes(params)))

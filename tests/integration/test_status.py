@@ -45,11 +45,11 @@ def test_a_run_names_its_members_with_ranks_while_it_goes_on_and_nobody_afterwar
     assert seen["gen"] == 1
     assert 3 <= seen["step"] < seen["steps"] == LONG.steps
     assert seen["numerics"] == "strict"
-    assert seen["documents_s"] > 0
+    assert seen["documents_per_s"] > 0
     assert sorted(one["rank"] for one in seen["members"]) == [0, 1]
     assert sorted(one["pid"] for one in seen["members"]) == sorted(train_workers(text.stdout))
     assert all(one["phase"] == "ready" and one["heard_s"] < 3 for one in seen["members"])
-    assert all(one["branches_done"] and one["documents_s"] > 0 for one in seen["members"])
+    assert all(one["branches_done"] and one["documents_per_s"] > 0 for one in seen["members"])
     branches = seen["branches"]
     assert branches["summed"] + branches["leased"] + branches["waiting"] == branches["total"]
     assert "WORLD_SIZE 2" in text.stdout

@@ -59,7 +59,7 @@ class Checks:
     def __init__(self, oracle: Oracle, owners: Mapping[bytes, Known], plan: Plan) -> None:
         self._oracle = oracle
         self._owners = owners
-        self._has_held_out = plan.has_held_out
+        self._is_all_audited = plan.audit == 1.0
         self._deadly_step = plan.deadly_step
         self._nan_branches: set[tuple[int, int, int]] = set()
         self._lies: dict[bytes, str] = {}
@@ -113,7 +113,7 @@ class Checks:
         self._step = training.step
         self._board: Board = training.board
         self._sums = dict(training.board._sums)
-        self._audited = tuple(self._state._audits._audited)
+        self._audited = tuple(b for b, chosen in self._state._audits._audited.items() if chosen)
         self._durable_step = self._state._phases.durable_step
 
     def _expect(self, holds: bool, promise: str, detail: object = "") -> None:
@@ -169,9 +169,8 @@ class Checks:
     def _check_counted(self, event: events.Event, branch: Branch, board: Board) -> None:
         payload = board._sums[branch].grad.tobytes()
         if payload in self._lies:
-            self._expect(
-                branch not in self._audited, "no lie about an audited branch counts", branch
-            )
+            is_audited = branch in self._audited or self._is_all_audited
+            self._expect(not is_audited, "no lie about an audited branch counts", branch)
             self.counted_lies.append((self._step, self._lies[payload]))
         if isinstance(event, events.Recomputed):
             return
@@ -230,7 +229,7 @@ class Checks:
                 self._expect(not is_honest, "an honest worker is never refused", text)
             case Send(peer, Task(sid=sid)):
                 self._expect(self._sessions.get(peer) == sid, "work goes to members only")
-            case Save(step=step) if not self._has_held_out:  # an evaluated step is saved later
+            case Save(step=step):
                 disputes = self._state._audits.disputes
                 self._expect(not disputes, "what is disputed is not saved", step)
             case Tell(LiarFound(name=name)):
@@ -281,6 +280,10 @@ class Checks:
         is_first = place not in self._nan_branches
         self._nan_branches.add(place)
         return is_first
+
+    def waiting_branches(self) -> Sequence[Branch]:
+        """Give what nobody computes yet, for a liar to guess."""
+        return self._state._training.board.waiting
 
     def note_lie(self, name: str, payload: bytes) -> None:
         self._lies[payload] = name

@@ -13,6 +13,7 @@ from coordinator.effects import (
     Evaluate,
     Finish,
     GoBack,
+    Hold,
     Probe,
     Recompute,
     Save,
@@ -191,6 +192,8 @@ class CoordinatorHost:
                 self._wake(0.0)
             case Evaluate(step):
                 self._beside(lambda: events.Evaluated(step, 2.0 + step))
+            case Hold():
+                pass  # there are no metrics here
             case Probe():
                 self._beside(self._probed)
             case Recompute():

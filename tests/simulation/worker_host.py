@@ -277,8 +277,9 @@ class WorkerHost:
             vector[place] = self._rng.uniform(-1, 1)
             lie = to_bytes(vector)
             self._world.checks.note_lie(self.name, lie)
-            self._clock.say(self.name, f"lies about ({grad.lo}, {grad.hi})")
-            return replace(grad, payload=lie)
+            lo, hi = self._rng.choice([(grad.lo, grad.hi), *self._world.checks.waiting_branches()])
+            self._clock.say(self.name, f"lies about ({lo}, {hi})")
+            return replace(grad, lo=lo, hi=hi, payload=lie)
         return grad
 
 
