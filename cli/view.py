@@ -34,7 +34,7 @@ from coordinator.facts import (
 from coordinator.rate import Rate
 
 PLAIN_EVERY_S = 2.0  # at most one progress line in this time
-DROPPED_SHOWN = 10  # dropped messages that get a line each; then only each power of ten
+SHOWN = 10  # of what may happen again and again, a line each; then only each power of ten
 
 _FACTS = {kind.__name__: kind for kind in get_args(Fact)}
 
@@ -170,11 +170,12 @@ def describe(fact: Fact) -> str:
         case PeerRefused():
             return f"refused {fact.name}: {fact.text}"
         case MessageDropped():
-            is_shown = fact.count <= DROPPED_SHOWN or str(fact.count).strip("0") == "1"
-            return f"dropped message {fact.count}: {fact.reason}" if is_shown else ""
+            return f"dropped message {fact.count}: {fact.reason}" if _is_worth(fact.count) else ""
         case GradNotCounted():
             return f"gradient of {fact.name} for step {fact.step} not counted: {fact.status}"
         case BranchHedged():
+            if not _is_worth(fact.count):
+                return ""
             branch = f"branch ({fact.lo}, {fact.hi}) of step {fact.step}"
             return f"{branch} is out for {fact.seconds:.2f} s: {fact.name} computes a copy"
         case LiarFound():
@@ -188,6 +189,11 @@ def describe(fact: Fact) -> str:
             return f"step {fact.step} is not saved: {fact.reason}"
         case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
             return ""
+
+
+def _is_worth(count: int) -> bool:
+    """Say whether what has happened so often is worth a line once more."""
+    return count <= SHOWN or str(count).strip("0") == "1"
 
 
 class _Progress:

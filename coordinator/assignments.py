@@ -122,7 +122,7 @@ class Assignments:
         member.hedges += 1
         self.hedges += 1
         step, seconds = self._training.step + 1, now - first.since_s
-        fact = BranchHedged(member.name, step, *lease.branch, seconds)
+        fact = BranchHedged(member.name, step, *lease.branch, seconds, self.hedges)
         return [Tell(fact), self._give(member, lease, now)]
 
     def _give(self, member: Member, lease: Lease, now: float) -> Effect:

@@ -77,6 +77,7 @@ class BranchHedged:
     Attributes:
         step: counted from 1.
         seconds: that the first copy has been out.
+        count: of hedged branches so far.
     """
 
     name: str
@@ -84,6 +85,7 @@ class BranchHedged:
     lo: int
     hi: int
     seconds: float
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,19 +18,23 @@ class Outbox:
         gen: how many times the run's coordinator has started, this time included.
     """
 
-    def __init__(self, run: str, gen: int) -> None:
+    def __init__(self, run: str, gen: int, work: WorkConfig, heartbeat_s: float) -> None:
         self.run = run
         self.gen = gen
+        self._work = work
+        self._heartbeat_s = heartbeat_s
 
     def is_ours(self, message: messages.FromMember) -> bool:
         """Say whether a message is of this run and generation."""
         return (message.run, message.gen) == (self.run, self.gen)
 
-    def welcome(self, member: Member, work: WorkConfig, heartbeat_s: float) -> Send:
-        config = work.to_json()
+    def welcome(self, member: Member) -> Send:
+        config = self._work.to_json()
         return Send(
             member.peer,
-            messages.Welcome(PROTOCOL_VERSION, self.run, self.gen, member.sid, config, heartbeat_s),
+            messages.Welcome(
+                PROTOCOL_VERSION, self.run, self.gen, member.sid, config, self._heartbeat_s
+            ),
         )
 
     def task(self, member: Member, lease: Lease, training: Training) -> Send:

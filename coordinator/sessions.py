@@ -13,7 +13,6 @@ from coordinator.effects import Effect, Tell
 from coordinator.members import Member, Members
 from coordinator.outbox import Outbox
 from coordinator.phases import Phases
-from engine.config import WorkConfig
 from wire import messages
 from wire.messages import STOPPING
 
@@ -30,7 +29,6 @@ class Sessions:
         assignments: Assignments,
         phases: Phases,
         out: Outbox,
-        work: WorkConfig,
         heartbeat_s: float,
         rng: random.Random,
     ) -> None:
@@ -44,7 +42,6 @@ class Sessions:
         self._assignments = assignments
         self._phases = phases
         self._out = out
-        self._work = work
         self._heartbeat_s = heartbeat_s
         self._rng = rng
         self._ticked_s = 0.0
@@ -72,7 +69,7 @@ class Sessions:
             return effects + self._admissions.refuse_quarantined(member)
         self._assignments.forgive(member.name)
         self._members.add(member)
-        return [*effects, self._out.welcome(member, self._work, self._heartbeat_s)]
+        return [*effects, self._out.welcome(member)]
 
     def probed(self, fingerprint: str, now: float) -> list[Effect]:
         """Know our own fingerprint, and look at those that were ready before it was there."""

@@ -60,7 +60,7 @@ class CoordinatorState:
         self._training = training
         self._work = work
         self._settings = settings
-        self._out = Outbox(run, gen)
+        self._out = Outbox(run, gen, work, settings.heartbeat_s)
         self._members = Members()
         # A generator of its own: session ids, which workers see, must not tell what is audited.
         audit_rng = random.Random(rng.getrandbits(64))
@@ -79,7 +79,6 @@ class CoordinatorState:
             self._assignments,
             self._phases,
             self._out,
-            work,
             settings.heartbeat_s,
             rng,
         )

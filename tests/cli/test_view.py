@@ -33,7 +33,7 @@ FACTS = [
     PeerRefused("a stranger", 'expected "1"\n got 2'),
     MessageDropped("expected 3 frames, got 1", 7),
     GradNotCounted("w1-ab", 3, "MISMATCH"),
-    BranchHedged("w1-ab", 3, 2, 4, 0.25),
+    BranchHedged("w1-ab", 3, 2, 4, 0.25, 1),
     LiarFound("w1-ab", 3, 2, 4),
     RunWentBack(9, 3),
     CheckpointDurable(3),

@@ -48,7 +48,7 @@ def test_a_branch_that_is_out_for_twice_the_median_is_given_to_an_idle_worker_as
     (copy,) = tasks(effects, b"a")
     assert (copy.lo, copy.hi) == (of_b.lo, of_b.hi)
     assert copy.lease != of_b.lease
-    assert told(effects) == [BranchHedged("wa", 1, of_b.lo, of_b.hi, pytest.approx(0.21))]
+    assert told(effects) == [BranchHedged("wa", 1, of_b.lo, of_b.hi, pytest.approx(0.21), 1)]
     assert tasks(scenario.handle(events.Ticked(), 2.0), b"a") == []
 
 
