@@ -6,7 +6,7 @@ from coordinator.assignments import Assignments
 from coordinator.audits import Answer, Audits, Dispute, Verdict
 from coordinator.effects import Effect
 from coordinator.leases import BranchSum
-from coordinator.training import Point, Training, is_finite, is_of
+from coordinator.training import Point, Training, is_of
 from engine.tree import Branch
 from wire.messages import Grad
 
@@ -56,13 +56,22 @@ class Counting:
         training, branch = self._training, (grad.lo, grad.hi)
         points = [point for point in (training.point, training.previous) if point is not None]
         point = next((point for point in points if is_of(point, grad)), None)
-        if point is None or not self._compares or not is_finite(grad):
+        if point is None or not self._compares:  # only now is its length known to be right
             return []
         answer = Answer(name, training.branch_sum(grad))
         counted = self._audits.contradicted(point.step, branch, answer)
-        if counted is None or self._audits.is_disputed(point.step, branch):
+        is_disputed = self._audits.is_disputed(point.step, branch)
+        if counted is None or is_disputed or not answer.total.is_finite:
             return []
         return self._dispute(point, branch, [counted, answer])
+
+    def doubt(self, branch: Branch) -> list[Effect]:
+        """Have the coordinator see for itself whether a branch's gradient is no number."""
+        training, kept = self._training, self._audits.kept(branch)
+        if self._audits.is_disputed(training.step, branch):
+            return []
+        training.board.want(branch, 0)
+        return self._dispute(training.point, branch, [] if kept is None else [kept])
 
     def settle(self, dispute: Dispute, truth: BranchSum) -> list[Effect]:
         """Fill the slot of a disputed branch, if it is still open, with the truth."""

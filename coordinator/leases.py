@@ -41,6 +41,10 @@ class BranchSum:
     loss: float
     grad: npt.NDArray[np.float64]
 
+    @property
+    def is_finite(self) -> bool:
+        return bool(np.isfinite(self.loss) and np.isfinite(self.grad).all())
+
     def plus(self, other: "BranchSum") -> "BranchSum":
         return BranchSum(self.loss + other.loss, self.grad + other.grad)
 

@@ -240,9 +240,9 @@ class CoordinatorState:
         if not status:
             member.note_answer(training.count_documents(branch), grad.compute_s)
             return self._weigh(member.name, grad, now)
-        if status == NONFINITE and is_held and training.note_nonfinite(grad, member.name):
-            return self._diverge(f"branch {branch}")
         effects: list[Effect] = [self._out.result(member, grad, status)]
+        if status == NONFINITE and is_held and training.note_nonfinite(grad, member.name):
+            effects += self._counting.doubt(branch)
         if status not in (STALE, DUPLICATE):  # those two are ordinary after a lost lease
             effects.append(Tell(facts.GradNotCounted(member.name, grad.step + 1, status)))
         return effects + self._counting.compare(member.name, grad) + self._sessions.grant(now)
@@ -271,6 +271,8 @@ class CoordinatorState:
         dispute, liars = self._audits.settle(dispute_id, truth)
         if dispute is None or not self._phases.is_training:
             return []
+        if not truth.is_finite:
+            return self._diverge(f"branch {dispute.branch}")
         if not liars:
             effects = self._counting.settle(dispute, truth) + self._commit_if_complete(now)
             return effects + self._go_on(now)

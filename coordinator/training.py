@@ -135,18 +135,18 @@ class Training:
             return MISMATCH
         if self.board.is_summed(branch):
             return DUPLICATE
-        return "" if is_finite(grad) else NONFINITE
+        return "" if self.branch_sum(grad).is_finite else NONFINITE
 
     def note_nonfinite(self, grad: Grad, name: str) -> bool:
-        """Remember a member's answer that is not a number; say whether training has diverged.
+        """Remember a member's answer that is not a number; say whether it may be the truth.
 
-        A gradient is a pure function of parameters and documents: two equal answers are the truth.
+        A gradient is a pure function of parameters and documents: two equal answers are enough.
         """
         answers = self._nonfinite.setdefault((grad.lo, grad.hi), [])
         digest = hashlib.sha256(grad.payload).digest()
-        has_diverged = digest in [other for _, other in answers]
+        is_said_twice = digest in [other for _, other in answers]
         answers.append((name, digest))
-        return has_diverged or len(answers) >= NONFINITE_MAX
+        return is_said_twice or len(answers) >= NONFINITE_MAX
 
     def failed_by(self, name: str) -> list[Branch]:
         """Give the branches for which a member's answer was not a number."""
@@ -183,10 +183,6 @@ def is_of(point: Point, grad: Grad) -> bool:
     """Say whether a gradient is by these parameters, and as long."""
     is_same = (grad.step, grad.params_digest) == (point.step, point.params_digest)
     return is_same and len(grad.payload) == len(point.params_bytes)
-
-
-def is_finite(grad: Grad) -> bool:
-    return bool(np.isfinite(grad.loss_sum) and np.isfinite(_vector(grad)).all())
 
 
 def _vector(grad: Grad) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

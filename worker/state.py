@@ -33,7 +33,7 @@ from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Sen
 SILENCE_BEATS = 3  # heartbeats without a word, then the coordinator is gone; zguide ch. 4
 SEARCH_S = 2.0  # how long the first socket may search; a worker says once that it waits
 SEARCH_S_MAX = 32.0  # each further one twice as long, up to this
-GREETING_S = 3.0  # how long HELLO may go unanswered
+GREETING_S = 1.5  # how long HELLO may go unanswered
 PROGRESS_S = 1.0  # at most one PROGRESS in this time
 READY_S = 5.0  # without anything to do, after which READY is said again: it, or a task, may be lost
 

@@ -383,6 +383,14 @@ def test_what_is_audited_cannot_be_foretold_from_session_ids() -> None:
     assert sids == [rng.getrandbits(62) for _ in range(3)]
 
 
+@pytest.mark.parametrize("payload", [b"", b"seven b", bytes(8)])
+def test_a_late_answer_of_no_length_at_all_is_passed_over(payload: bytes) -> None:
+    scenario, _dispute = spoilt()
+    task = tasks(scenario.seen, b"a")[0]
+
+    assert only(Recompute, scenario.answer(b"a", task, payload=payload)) == []
+
+
 def test_an_answer_that_is_not_a_number_and_late_is_no_lie() -> None:
     """In time it would have been asked again, without blame."""
     scenario, _dispute = spoilt()

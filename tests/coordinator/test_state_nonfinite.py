@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from coordinator.effects import Finish, Save
+from coordinator import events
+from coordinator.effects import Effect, Finish, Recompute, Save
 from coordinator.facts import GradNotCounted
+from coordinator.leases import BranchSum
 from engine.params import to_bytes
 from tests.coordinator.scenario import (
     Scenario,
@@ -22,6 +25,12 @@ from tests.coordinator.scenario import (
 )
 
 pytestmark = pytest.mark.unit
+
+
+def verdict(scenario: Scenario, dispute: Recompute, loss: float) -> list[Effect]:
+    """Have the coordinator's own engine say something of a branch."""
+    grad = np.zeros(scenario.run.model.num_params)
+    return scenario.handle(events.Recomputed(dispute.dispute, BranchSum(loss, grad)))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -77,7 +86,9 @@ def test_two_equal_answers_that_are_no_numbers_end_the_run_without_a_save() -> N
     nan = vector_of(scenario, math.nan)
     (of_b,) = tasks(scenario.answer(b"a", first, payload=nan), b"b")
 
-    effects = scenario.answer(b"b", of_b, payload=nan)
+    (dispute,) = only(Recompute, scenario.answer(b"b", of_b, payload=nan))
+    assert not is_finished(scenario)
+    effects = verdict(scenario, dispute, math.nan)
 
     (finish,) = only(Finish, effects)
     assert finish.failure is not None
@@ -87,6 +98,23 @@ def test_two_equal_answers_that_are_no_numbers_end_the_run_without_a_save() -> N
     assert {message.reason for peer in (b"a", b"b") for message in sent(effects, peer)} == {
         "stopping"
     }
+
+
+def test_two_equal_answers_that_the_coordinator_does_not_get_itself_end_nothing() -> None:
+    """One process under two names must not be able to end a run."""
+    run = small_run(steps=1, batch_size=2, shards=2)
+    scenario = Scenario(run)
+    first, second = scenario.join(b"a")
+    scenario.join(b"b")
+    nan = vector_of(scenario, math.nan)
+    (of_b,) = tasks(scenario.answer(b"a", first, payload=nan), b"b")
+
+    (dispute,) = only(Recompute, scenario.answer(b"b", of_b, payload=nan))
+    truth = scenario.training.branch_sum(scenario.hand.compute(first))
+    scenario.handle(events.Recomputed(dispute.dispute, truth))
+    scenario.answer(b"a", second)
+
+    assert to_bytes(final_save(scenario).params) == reference(run)[0][1]
 
 
 def test_a_lone_worker_may_try_its_own_answer_again() -> None:
@@ -106,6 +134,7 @@ def test_three_different_answers_that_are_no_numbers_end_the_run() -> None:
     for value in (math.inf, -math.inf):
         (task,) = tasks(scenario.answer(b"a", task, payload=vector_of(scenario, value)), b"a")
     effects = scenario.answer(b"a", task, payload=vector_of(scenario, math.nan))
+    effects = verdict(scenario, only(Recompute, effects)[0], math.nan)
 
     assert "training diverged" in (only(Finish, effects)[0].failure or "")
 

@@ -95,8 +95,8 @@ def test_searches_take_longer_and_longer_up_to_a_limit() -> None:
 def test_a_hello_without_answer_takes_a_new_socket() -> None:
     state = greeting()
 
-    assert state.handle(events.Ticked(), 3.0) == []
-    assert kinds(state.handle(events.Ticked(), 3.1)) == [Tell, Connect]
+    assert state.handle(events.Ticked(), 1.5) == []
+    assert kinds(state.handle(events.Ticked(), 1.6)) == [Tell, Connect]
 
 
 def test_a_lost_connection_takes_a_new_socket() -> None:
