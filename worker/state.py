@@ -24,7 +24,7 @@ from engine.params import Flat, from_bytes, params_digest
 from engine.shards import Tokens
 from wire import messages
 from wire.errors import PayloadMismatch
-from wire.messages import DONE, PROTOCOL_VERSION, STOPPING
+from wire.messages import DONE, DUPLICATE, PROTOCOL_VERSION, STALE, STOPPING
 from wire.payload import unpack_task
 from worker import events
 from worker.compute import TaskMismatch, check_documents
@@ -243,6 +243,8 @@ class WorkerState:
                 return [Send(messages.Pong(*self._session(), t))]
             case messages.Bye(reason=reason):
                 return self._on_bye(reason, now)
+            case messages.Result(status=status) if status in (STALE, DUPLICATE):
+                return []  # ordinary: another's copy was there first
             case messages.Result(step=step, status=status):
                 return [Tell(f"a gradient of step {step + 1} was not counted: {status}")]
         return []

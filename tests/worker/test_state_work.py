@@ -145,6 +145,11 @@ def test_a_gradient_that_was_not_counted_is_told_in_steps_of_people() -> None:
     assert effects == [Tell("a gradient of step 1 was not counted: MISMATCH")]
 
 
+@pytest.mark.parametrize("status", ["STALE", "DUPLICATE"])
+def test_a_gradient_that_another_copy_forestalled_is_no_news(status: str) -> None:
+    assert receive(working(), Result(*SESSION, 0, 0, 1, status)) == []
+
+
 def test_a_damaged_message_is_told_and_every_lease_given_back() -> None:
     """It may have been a task: its lease would never end."""
     state = working()
