@@ -101,7 +101,8 @@ class Board:
         copies = [lease.branch for lease in self._leases.values()]
         for lease in self._leases.values():  # oldest first: that is how they were added
             is_late = now - self._began_s[lease.branch] > late_s
-            can_be_hedged = lease.branch not in self._sums and copies.count(lease.branch) == 1
+            is_wanted = lease.branch not in self._sums and self._wanted[lease.branch] > 0
+            can_be_hedged = is_wanted and copies.count(lease.branch) == 1
             is_mine = lease.holder == holder or lease.branch in avoid
             if is_late and can_be_hedged and not is_mine:
                 return self._lease(lease_id, lease.branch, holder, now)

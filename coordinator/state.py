@@ -280,7 +280,8 @@ class CoordinatorState:
         first = min((first for first in firsts if first is not None), default=None)
         effects = []
         for name in liars:
-            effects.append(Tell(facts.LiarFound(name, dispute.step + 1, *dispute.branch)))
+            if name not in self._admissions.quarantined:  # by an answer looked into before
+                effects.append(Tell(facts.LiarFound(name, dispute.step + 1, *dispute.branch)))
             effects += self._sessions.quarantine(name, dispute.step, now)
         if self._settings.stops_on_liar:
             self._liar_failure = (

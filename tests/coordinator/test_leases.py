@@ -177,6 +177,15 @@ def test_what_is_out_for_long_is_hedged_once_and_by_somebody_else() -> None:
     board.check()
 
 
+def test_a_branch_that_wants_no_answer_is_not_hedged() -> None:
+    """It is disputed; a copy would be computed for nothing, and then another, and another."""
+    board = Board(BRANCHES[:1])
+    board.lease(1, "a", 0.0, [])
+    board.want((0, 2), 0)
+
+    assert board.hedge(2, "b", 99.0, 1.0, []) is None
+
+
 def test_nothing_is_hedged_while_a_branch_waits() -> None:
     board = Board(BRANCHES[:2])
     board.lease(1, "a", 0.0, [])
