@@ -16,6 +16,7 @@ from coordinator.leases import BranchSum
 from engine.tree import Branch
 
 STEPS_KEPT = 2  # the open step, and the one before it
+OURS = "the coordinator"  # in the place of a worker's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,11 @@ class Audits:
         self._counted.setdefault(step, {})[branch] = answer
         for name in (first.name, answer.name):
             self.contributors.setdefault(name, step)
+
+    def note_settled(self, step: int, branch: Branch, truth: BranchSum) -> None:
+        """Remember that the coordinator's own sum filled a slot: nobody else has contributed."""
+        self._kept.pop(branch, None)
+        self._counted.setdefault(step, {})[branch] = Answer(OURS, truth)
 
     def contradicted(self, step: int, branch: Branch, answer: Answer) -> Answer | None:
         """Give the counted answer that a late copy differs from, if it does."""

@@ -78,9 +78,7 @@ class Counting:
         training, branch = self._training, dispute.branch
         if dispute.step != training.step or training.board.is_summed(branch):
             return []
-        honest = next((a for a in dispute.answers if a.agrees_with(truth)), None)
-        if honest is not None:
-            self._audits.note_counted(dispute.step, branch, honest)
+        self._audits.note_settled(dispute.step, branch, truth)
         return self._assignments.count(branch, truth)
 
     def _dispute(self, point: Point, branch: Branch, answers: Sequence[Answer]) -> list[Effect]:

@@ -141,7 +141,7 @@ class Checks:
             self._check_documents([*self._sums, *missing])
             self._check_counted(event, missing[0], self._board)
         elif board is not self._board:
-            is_spoilt = any(isinstance(e, Tell) and isinstance(e.fact, LiarFound) for e in effects)
+            is_spoilt = isinstance(event, events.Recomputed) and bool(self._found_with(effects))
             self._expect(is_spoilt or not self._sums, "what is counted stays counted")
             self._expect(not board._sums, "a step begins with nothing counted")
             self._stand_at(training.step)
@@ -153,6 +153,11 @@ class Checks:
             self._expect(len(counted) <= 1, "one answer counts for one branch", counted)
             for branch in counted:
                 self._check_counted(event, branch, board)
+
+    def _found_with(self, effects: Sequence[Effect]) -> set[str]:
+        """Give every liar that is known once these effects are."""
+        facts = [effect.fact for effect in effects if isinstance(effect, Tell)]
+        return self._found | {fact.name for fact in facts if isinstance(fact, LiarFound)}
 
     def _stand_at(self, step: int) -> None:
         """Forget the lies that are undone: step 0's are in the parameters from step 1 on."""
