@@ -52,9 +52,10 @@ def status(run_dir: Path | None, connect: str | None, as_json: bool, watch: bool
     elif watch:
         with Live(console=Console()) as live:
             for one in seen:
-                live.update(status_text.rich(one), refresh=True)
+                live.update(status_text.rich(one, live.console.width), refresh=True)
     else:
-        Console().print(status_text.rich(next(seen)))
+        console = Console()
+        console.print(status_text.rich(next(seen), console.width))
 
 
 def looks(run_dir: Path | None, connect: str | None, watch: bool) -> Iterator[Status]:

@@ -18,6 +18,8 @@ COLUMNS = (
     *("RANK", "name", "host", "pid", "phase", "branches", "documents", "documents/s"),
     *("heard", "leases", "hedges", "s/document"),
 )
+WIDE = 110  # characters that all columns take, if names are short; a narrower place gets these:
+NARROW_COLUMNS = ("RANK", "name", "branches", "documents/s", "heard", "leases", "hedges")
 TEXT_COLUMNS = ("name", "host", "phase", "leases")  # to the left; numbers stand to the right
 
 
@@ -69,13 +71,15 @@ def plain(status: Status) -> str:
     return "\n".join([*head(status), "", *table])
 
 
-def rich(status: Status) -> Group:
-    """Give the whole for a terminal."""
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right")
+def rich(status: Status, width: int) -> Group:
+    """Give the whole for a terminal so many characters wide."""
+    shown = COLUMNS if width >= WIDE else NARROW_COLUMNS
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in shown:
+        table.add_column(name, justify="left" if name in TEXT_COLUMNS else "right", no_wrap=True)
     for member in status.members:
-        table.add_row(*map(Text, cells(member)))
+        row = dict(zip(COLUMNS, cells(member), strict=True))
+        table.add_row(*(Text(row[name]) for name in shown))
     return Group(*map(Text, head(status)), "", table if status.members else Text("no workers"))
 
 

@@ -13,10 +13,10 @@ from tests.coordinator.standing import MEMBER, NEWCOMER, STATUS, status_with
 pytestmark = pytest.mark.unit
 
 
-def on_a_terminal(status: Status) -> str:
-    console = Console(file=StringIO(), width=200, force_terminal=True)
+def on_a_terminal(status: Status, width: int = 200) -> str:
+    console = Console(file=StringIO(), width=width, force_terminal=True)
     with console.capture() as capture:
-        console.print(rich(status))
+        console.print(rich(status, width))
     return capture.get()
 
 
@@ -63,3 +63,12 @@ def test_a_name_is_never_taken_for_markup() -> None:
     status = status_with(members=(replace(MEMBER, name="[red]w0[/red]"), NEWCOMER))
 
     assert "[red]w0[/red]" in on_a_terminal(status)
+
+
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_lines() -> None:
+    *_, header, first, second = on_a_terminal(STATUS, 80).rstrip("\n").split("\n")
+
+    assert "RANK" in header
+    assert "s/document" not in header
+    assert STATUS.members[0].name in first
+    assert STATUS.members[1].name in second
