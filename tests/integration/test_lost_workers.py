@@ -63,7 +63,7 @@ def test_a_worker_that_was_stopped_loses_its_leases_and_comes_back(lab: Lab) -> 
     """A stopped process keeps its connection: only its silence tells, and its late answers come."""
     endless = Job(steps=1_000_000, engine="compiled")  # copies are computed meanwhile: it goes on
     train = lab.train(endless, "--workers=2")
-    train.wait_for_step(3)
+    wait_until("both to join", lambda: train.stderr.count(" joined from ") == 2)
     stopped = train.child("worker")
 
     os.kill(stopped, signal.SIGSTOP)
