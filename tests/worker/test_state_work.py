@@ -19,6 +19,8 @@ from tests.worker.session import (
 from wire.messages import (
     Cancel,
     Grad,
+    Hello,
+    Pong,
     Progress,
     Result,
     Who,
@@ -201,3 +203,21 @@ def test_a_document_that_fills_every_position_is_computed() -> None:
     (effect,) = receive(working(), task(payload=PARAMS + pack_documents(documents)))
 
     assert effect.documents == documents
+
+
+def test_a_worker_without_work_says_again_that_it_is_ready() -> None:
+    """READY, or the task that answered it, may have been lost on the way."""
+    state = working()
+    said = []
+    for tenths in range(1, 60):
+        receive(state, Pong(*SESSION, 0.0), tenths / 10)
+        said += [(tenths, e) for e in state.handle(events.Ticked(), tenths / 10) if e == ready()]
+
+    assert [tenths for tenths, _ in said] == [50]
+
+
+def test_a_who_for_another_session_ends_nothing() -> None:
+    state = working()
+
+    assert receive(state, Who(SESSION[0], SESSION[1], SESSION[2] + 1)) == []
+    assert kinds(receive(state, Who(*SESSION))) == [Hello]
