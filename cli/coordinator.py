@@ -17,6 +17,7 @@ from cli.options import (
     parent_option,
     run_dir_option,
     settings_of,
+    take_deployment,
     training_options,
     trust_options,
     write_address,
@@ -26,12 +27,12 @@ from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
 from cli.summary import numerics_note
 from cli.view import choose_view, say
-from coordinator.checkpoint import RunDirectory
 from coordinator.memory import MIB
 from coordinator.metrics import held_out_loss_of
+from coordinator.run_directory import RunDirectory
 from coordinator.service import CoordinatorService, Deployment
-from coordinator.settings import CheckpointEvery
 from coordinator.status_door import ANY_PORT
+from coordinator.store import Keep
 from wire.address import check_address
 from wire.transport import check_free
 
@@ -48,12 +49,6 @@ from wire.transport import check_free
 def coordinator(
     preset: str,
     resume: str,
-    checkpoint_every: CheckpointEvery,
-    audit: float,
-    on_liar: str,
-    accept_numerics: bool,
-    max_losses: int,
-    max_memory_growth: int,
     bind: str | None,
     run_dir: Path | None,
     insecure: bool,
@@ -66,7 +61,7 @@ def coordinator(
     stop = StopFlag(parent)
     if run_dir is None:
         raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
-    settings = settings_of(checkpoint_every, audit, on_liar, accept_numerics, max_losses)
+    said = take_deployment(flags)
     bind = check_address(bind or "tcp://127.0.0.1:5555")
     check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
@@ -80,11 +75,12 @@ def coordinator(
             plan.run,
             plan.dataset.record,
             plan.resumed,
-            settings,
+            settings_of(said),
             bind,
             partial(make_engine, say=view.say),
             ANY_PORT,
-            max_memory_growth * MIB,
+            said["max_memory_growth"] * MIB,
+            Keep(said["keep"], said["keep_every"]),
         )
 
         def on_bound(address: str, status_address: str) -> None:
@@ -107,7 +103,7 @@ def coordinator(
 
 
 def _print_end(directory: RunDirectory) -> None:
-    checkpoint, _ = directory.newest()
+    checkpoint, _ = directory.checkpoints.newest()
     if checkpoint is not None:
         loss = "none yet" if checkpoint.loss is None else f"{checkpoint.loss:.4f}"
         held_out_loss = held_out_loss_of(directory.metrics, checkpoint.step)

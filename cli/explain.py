@@ -20,8 +20,8 @@ from cli.explanation_text import text_of
 from cli.options import run_dir_option
 from cli.train import train
 from cli.view import say
-from coordinator.checkpoint import RunDirectory
 from coordinator.errors import RunDirectoryError
+from coordinator.run_directory import RunDirectory
 from engine.config import ModelConfig, TrainConfig
 from engine.errors import UnknownCharacter
 from engine.params import Matrix, layout_of
@@ -112,7 +112,7 @@ def _trained(run_dir: Path, said: Mapping[str, Any]) -> ModelToExplain:
     Raises:
         RunDirectoryError: there is none, or it is of another shape than was said.
     """
-    checkpoint, complaints = RunDirectory(run_dir).newest()
+    checkpoint, complaints = RunDirectory(run_dir).checkpoints.newest()
     for complaint in complaints:
         say(f"passed over a checkpoint: {complaint}")
     if checkpoint is None:

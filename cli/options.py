@@ -6,7 +6,7 @@ over the default.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from cli.errors import UsageError
 from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
 from cli.presets import PRESETS
 from coordinator.settings import CheckpointEvery, Settings
+from coordinator.store import KEEP
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
 from wire.address import is_loopback
 
@@ -78,6 +79,28 @@ _TRAINING = [
         help="Save every N steps or every so many seconds; a save waits for the held-out loss.",
     ),
     option(
+        "--keep",
+        type=click.IntRange(min=1),
+        default=KEEP.newest,
+        show_default=True,
+        metavar="K",
+        help="Keep the newest K checkpoints.",
+    ),
+    option(
+        "--keep-every",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Also keep, for ever, the first checkpoint of every N steps.",
+    ),
+    option(
+        "--max-unsaved",
+        type=click.IntRange(min=1),
+        default=10_000,
+        show_default=True,
+        metavar="STEPS",
+        help="Stop when so many steps are at risk because saves fail.",
+    ),
+    option(
         "--resume",
         is_flag=False,
         flag_value=RESUME_ALWAYS,
@@ -138,38 +161,36 @@ def trust_options(command: F) -> F:
     return _add(_TRUST, command)
 
 
-def check_trust(audit: float, accept_numerics: bool) -> None:
-    """Refuse to audit workers that need not agree.
-
-    Raises:
-        UsageError: that is what is asked for.
-    """
-    if audit and accept_numerics:
-        raise UsageError(
-            "expected --audit or --accept-numerics, got both"
-            " — workers that round otherwise would all be called liars"
-        )
+DEPLOYMENT = (  # flags that say how a run is deployed, and not what it is
+    *("checkpoint_every", "keep", "keep_every", "max_unsaved"),
+    *("audit", "on_liar", "accept_numerics", "max_losses", "max_memory_growth"),
+)
 
 
-def settings_of(
-    checkpoint_every: CheckpointEvery,
-    audit: float,
-    on_liar: str,
-    accept_numerics: bool,
-    max_losses: int,
-) -> Settings:
-    """Give what the flags say of a coordinator's deployment.
+def take_deployment(flags: dict[str, Any]) -> dict[str, Any]:
+    """Take from a command's flags those that say how a run is deployed.
 
     Raises:
         UsageError: they contradict each other.
     """
-    check_trust(audit, accept_numerics)
+    taken = {name: flags.pop(name) for name in DEPLOYMENT}
+    if taken["audit"] and taken["accept_numerics"]:
+        raise UsageError(
+            "expected --audit or --accept-numerics, got both"
+            " — workers that round otherwise would all be called liars"
+        )
+    return taken
+
+
+def settings_of(deployment: Mapping[str, Any]) -> Settings:
+    """Give what the coordinator's state machine must know of `take_deployment`."""
     return Settings(
-        checkpoint_every,
-        losses_max=max_losses,
-        audit=audit,
-        stops_on_liar=on_liar == "stop",
-        accepts_numerics=accept_numerics,
+        deployment["checkpoint_every"],
+        losses_max=deployment["max_losses"],
+        audit=deployment["audit"],
+        stops_on_liar=deployment["on_liar"] == "stop",
+        accepts_numerics=deployment["accept_numerics"],
+        unsaved_max=deployment["max_unsaved"],
     )
 
 

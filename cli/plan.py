@@ -7,11 +7,13 @@ from typing import Any
 from cli.dataset import Dataset, load_dataset
 from cli.errors import UsageError
 from cli.presets import PRESETS
-from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.checkpoint import Checkpoint
 from coordinator.errors import RunDirectoryError
+from coordinator.run_directory import RunDirectory
 from engine.config import ModelConfig, TrainConfig
+from engine.optimizer import learning_rate
 from engine.run import Run, prepare_run
-from engine.shards import hold_out
+from engine.shards import cursor, hold_out
 
 RESUME_NEVER, RESUME_ALWAYS, RESUME_AUTO = "never", "always", "auto"
 MAY_CHANGE = ("steps",)  # what a resumed run may be given anew
@@ -64,13 +66,13 @@ def _checkpoint(
     directory: RunDirectory, resume: str, warn: Callable[[str], None]
 ) -> Checkpoint | None:
     if resume == RESUME_NEVER:
-        if directory.steps():
+        if directory.checkpoints.steps():
             raise RunDirectoryError(
                 f"expected a new run directory, got one with a run in it — {directory.path};"
                 " add --resume to go on with it, or give another --run-dir"
             )
         return None
-    checkpoint, complaints = directory.newest()
+    checkpoint, complaints = directory.checkpoints.newest()
     for complaint in complaints:
         warn(f"passed over a checkpoint: {complaint}")
     if checkpoint is None and (resume == RESUME_ALWAYS or complaints):
@@ -124,13 +126,44 @@ def _resumed_plan(
             f" — {directory.path}; raise --steps"
         )
     if steps != checkpoint.train.steps and checkpoint.train.schedule != "constant":
+        new, old = (
+            learning_rate(replace(checkpoint.train, steps=count), checkpoint.step)
+            for count in (steps, checkpoint.train.steps)
+        )
         warn(
-            f"the learning rate now falls until step {steps}, not {checkpoint.train.steps}:"
-            " the bits are those of neither run from its start"
+            f"the learning rate now falls until step {steps}, not {checkpoint.train.steps}, and"
+            f" goes on at {new:.3g} instead of {old:.3g}: the bits are those of neither run from"
+            " its start"
         )
     train = replace(checkpoint.train, steps=steps)
     shape = {name: getattr(checkpoint.model, name) for name in _MODEL_FIELDS}
-    return Plan(prepare_run(dataset.texts, train, shape), dataset, checkpoint)
+    run = prepare_run(dataset.texts, train, shape)
+    _check_same(directory, checkpoint, run)
+    return Plan(run, dataset, checkpoint)
+
+
+def _check_same(directory: RunDirectory, checkpoint: Checkpoint, run: Run) -> None:
+    """Make sure that what is prepared here is what the run began with, and stands where it did.
+
+    Raises:
+        RunDirectoryError: it is not; another version may shuffle or split otherwise.
+    """
+    found = {
+        "vocabulary": run.tokenizer.characters,
+        "generator": run.rng_state,
+        "cursor": cursor(checkpoint.step, run.train.batch_size, len(run.documents)),
+    }
+    recorded = {
+        "vocabulary": checkpoint.characters,
+        "generator": checkpoint.rng_state,
+        "cursor": checkpoint.cursor or found["cursor"],
+    }
+    for name, value in found.items():
+        if value != recorded[name]:
+            raise RunDirectoryError(
+                f"expected the {name} of the run, got another one — {directory.path};"
+                " resume with the version of gradflock that it began with"
+            )
 
 
 def _warn_of_cuts(plan: Plan, warn: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from cli.asking import Door, ask
 from cli.errors import RoleFailed, UsageError
 from cli.options import newest_run_dir, option, run_dir_option
 from cli.view import say
-from coordinator.checkpoint import RunDirectory
+from coordinator.run_directory import RunDirectory
 from coordinator.status import Status, from_json, to_json
 from coordinator.status_door import QUESTION
 from wire.address import check_target
@@ -99,7 +99,7 @@ def _address_of(run_dir: Path) -> str:
 
 def _check_run(run_dir: Path, seen: Status) -> None:
     """Make sure that the address a run has left behind was not taken by another run's door."""
-    checkpoint, _ = RunDirectory(run_dir).newest()
+    checkpoint, _ = RunDirectory(run_dir).checkpoints.newest()
     if checkpoint is not None and checkpoint.run != seen.run:
         raise _nobody(run_dir)
 

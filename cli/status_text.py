@@ -27,18 +27,20 @@ def head(status: Status) -> list[str]:
     """Give the lines about the run."""
     branches = status.branches
     loss = UNKNOWN if status.loss is None else f"{status.loss:.4f}"
-    durable = UNKNOWN if status.durable_step < 0 else str(status.durable_step)
+    durable = "no step" if status.durable_step < 0 else f"step {status.durable_step}"
     lines = [
         f"run {status.run[:RUN_CHARACTERS]}  generation {status.gen}  {status.phase}"
         f"  for {_seconds(status.seconds)}  numerics {status.numerics}",
-        f"step {status.step}/{status.steps}  loss {loss}"
-        f"  {_rate(status.documents_per_s)} documents/s  durable step {durable}",
+        f"step {status.step}/{status.steps} committed, {durable} durable"
+        f"  loss {loss}  {_rate(status.documents_per_s)} documents/s",
         f"WORLD_SIZE {status.world_size}  membership version {status.membership_version}"
         f"  lost {status.lost}  hedges {status.hedges}  audits {status.audits}"
         f"  dropped messages {status.dropped}",
         f"branches {branches.total}: {branches.summed} summed, {branches.leased} leased,"
         f" {branches.waiting} waiting",
     ]
+    if status.save_trouble:
+        lines.append(f"not saving: {status.save_trouble}")
     if status.quarantined:
         lines.append(f"quarantined: {', '.join(status.quarantined)}")
     return lines + [f"refused {one.name} ({one.code}): {one.text}" for one in status.refusals]

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from cli.plan import Plan
-from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.checkpoint import Checkpoint
 from coordinator.errors import RunDirectoryError
 from coordinator.metrics import held_out_loss_of
+from coordinator.run_directory import RunDirectory
 from sampler.model import ServedModel
 
 NUM_SAMPLES = 20
@@ -32,7 +33,7 @@ def print_summary(
     Raises:
         RunDirectoryError: there is no checkpoint; the run was stopped before its first.
     """
-    checkpoint, _ = directory.newest()
+    checkpoint, _ = directory.checkpoints.newest()
     if checkpoint is None:
         raise RunDirectoryError(
             f"expected a checkpoint at the end, got none — {directory.path}; see its logs"

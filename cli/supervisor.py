@@ -14,8 +14,8 @@ from cli.errors import RoleFailed
 from cli.roles import LEAVE_S, Flock, Role
 from cli.stopping import StopFlag
 from cli.view import Said, View, read_fact
-from coordinator.checkpoint import RunDirectory
 from coordinator.facts import RunWentBack, StepCommitted
+from coordinator.run_directory import RunDirectory
 
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound
@@ -30,7 +30,7 @@ class LocalRun:
     directory: RunDirectory
     workers: int
     steps: int
-    flags: Mapping[str, Any]  # of the coordinator, by name; None where nothing was said
+    flags: Mapping[str, Any]  # of the coordinator, by name; None or False: nothing was said
     sampler_bind: str
     sampler_flags: list[str]
 
@@ -42,7 +42,8 @@ class LocalRun:
         return self.directory.path / "coordinator.address"
 
     def coordinator_arguments(self) -> list[str]:
-        said = {name: value for name, value in self.flags.items() if value is not None}
+        flags = self.flags.items()
+        said = {name: value for name, value in flags if value is not None and value is not False}
         return [
             "coordinator",
             "--bind=tcp://127.0.0.1:0",

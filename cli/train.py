@@ -12,10 +12,10 @@ from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
     check_security,
-    check_trust,
     insecure_option,
     option,
     run_dir_option,
+    take_deployment,
     training_options,
     trust_options,
 )
@@ -24,8 +24,7 @@ from cli.stopping import StopFlag
 from cli.summary import print_summary
 from cli.supervisor import LocalRun, Supervisor
 from cli.view import choose_view, say
-from coordinator.checkpoint import RunDirectory
-from coordinator.settings import CheckpointEvery
+from coordinator.run_directory import RunDirectory
 from wire.address import check_address
 from wire.sampling import TEMPERATURE_RANGE, is_temperature
 from wire.transport import check_free
@@ -45,12 +44,6 @@ WORKERS_MAX = 256
 def train(
     preset: str,
     resume: str,
-    checkpoint_every: CheckpointEvery,
-    audit: float,
-    on_liar: str,
-    accept_numerics: bool,
-    max_losses: int,
-    max_memory_growth: int,
     run_dir: Path | None,
     workers: str,
     temperature: float,
@@ -67,7 +60,7 @@ def train(
         raise UsageError(f"expected {TEMPERATURE_RANGE}, got {temperature:g} — --temperature")
     if run_dir is None and resume != RESUME_NEVER:
         raise UsageError("expected --run-dir with --resume, got none — train; name the run")
-    check_trust(audit, accept_numerics)
+    deployment = take_deployment(flags)
     check_security(check_address(sampler_bind), insecure, say)
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
@@ -75,11 +68,7 @@ def train(
     with directory.lock():
         (directory.path / "logs").mkdir(exist_ok=True)
     # The coordinator is to train on what was found here, even if the network changes its mind.
-    said: dict[str, Any] = {**flags, "data": plan.dataset.name, "preset": preset}
-    said |= {"resume": resume, "checkpoint_every": checkpoint_every, "audit": audit}
-    said |= {"on_liar": on_liar, "max_losses": max_losses}
-    said |= {"max_memory_growth": max_memory_growth}
-    said |= {"accept_numerics": True} if accept_numerics else {}
+    said = {**flags, **deployment, "data": plan.dataset.name, "preset": preset, "resume": resume}
     sampler_flags = ["--insecure"] if insecure else []
     steps = plan.run.train.steps
     local = LocalRun(directory, num_workers, steps, said, sampler_bind, sampler_flags)
@@ -94,7 +83,7 @@ def train(
             Supervisor(local, view, stop).run()
     finally:
         view.close()
-    if stop() and not directory.steps():
+    if stop() and not directory.checkpoints.steps():
         say("stopped before the first checkpoint; nothing was lost")
         return stop.exit_code
     seconds = time.monotonic() - began_s

@@ -186,7 +186,10 @@ def describe(fact: Fact) -> str:
                 f"going back from step {fact.step} to step {fact.to_step}, before its first answer"
             )
         case CheckpointFailed():
-            return f"step {fact.step} is not saved: {fact.reason}"
+            return (
+                f"step {fact.step} is not saved: {fact.reason}; training goes on,"
+                f" {fact.unsaved} steps are at risk"
+            )
         case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
             return ""
 
@@ -203,22 +206,26 @@ class _Progress:
         self._newest: StepCommitted | None = None
         self._rate = Rate()
         self._held_out = ""
+        self._durable = ""
 
     def after(self, fact: Fact) -> str:
         """Give the line of progress; empty before the first step."""
         if isinstance(fact, HeldOutEvaluated):
             self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
+        elif isinstance(fact, CheckpointDurable):
+            self._durable = f"  durable {fact.step}"
         elif isinstance(fact, RunWentBack):  # what was known is of steps that are undone
-            self._newest, self._held_out = None, ""
+            self._newest, self._held_out, self._durable = None, "", ""
         elif isinstance(fact, StepCommitted):
             self._newest = fact
             self._rate.add(fact.documents, fact.seconds)
         newest = self._newest
         if newest is None:
             return ""
+        rate = f"{self._rate.documents_per_s:.1f} documents/s"
         return (
             f"loss {newest.loss:.4f}{self._held_out}"
-            f"  {self._rate.documents_per_s:.1f} documents/s  workers {newest.workers}"
+            f"  {rate}  workers {newest.workers}{self._durable}"
         )
 
     @property

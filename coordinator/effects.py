@@ -23,12 +23,13 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Make a step durable, and say Saved or SaveFailed.
+    """Make a step durable beside the loop, and say Saved or SaveFailed; one at a time.
 
     Attributes:
         step: updates applied.
         loss: of the last of them, nats; None at step 0.
         contributors: worker -> the first step, counted from 0, that its answer was counted in.
+        fingerprint: of the coordinator's own arithmetic; empty where it is not known yet.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Save:
     moments: Moments
     loss: float | None
     contributors: Mapping[str, int]
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Recompute:
 class GoBack:
     """Revoke every checkpoint after a step, and say WentBack before anything else is handled.
 
-    The run goes on from the newest that is left, or from its start.
+    A save that is under way is revoked as well, and never answered. The run goes on from the
+    newest checkpoint that is left, or from its start.
     """
 
     step: int

@@ -49,9 +49,14 @@ class Departed:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint is durable."""
+    """A checkpoint is durable.
+
+    Attributes:
+        seconds: that it took.
+    """
 
     step: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,17 +117,27 @@ class RunWentBack:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointDurable:
-    """A step is on disk."""
+    """A step is on disk.
+
+    Attributes:
+        seconds: that the save took, beside the loop.
+    """
 
     step: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed:
-    """A step could not be written to disk; training goes on from memory."""
+    """A step could not be written to disk; training goes on from memory.
+
+    Attributes:
+        unsaved: steps that a crash would cost now.
+    """
 
     step: int
     reason: str
+    unsaved: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from coordinator.facts import StepCommitted
+from coordinator.files import write_durably
 
 LINE_END = b"}\n"
 
@@ -37,6 +38,7 @@ class Metrics:
         path.touch()
         self._path = path
         self._file = path.open("r+b", buffering=0)
+        self._is_doubtful = False  # whether what was written has reached the disk
         self.go_back(step)
 
     def go_back(self, step: int) -> None:
@@ -79,18 +81,39 @@ class Metrics:
 
     def flush(self) -> None:
         """Write every line that need not wait, or keep it until there is room."""
-        with suppress(OSError):  # `sync`, before the next save, says so
+        with suppress(OSError):  # `settle`, before the next save, says so
             self._write()
 
-    def sync(self) -> None:
-        """Make every line so far durable, held or not.
+    def settle(self) -> None:
+        """Write every line so far, held or not, so that `sync` makes it durable.
 
         Raises:
             OSError: the disk refuses.
         """
         self._held_step = None
+        if self._is_doubtful:
+            self._renew()
         self._write()
-        os.fsync(self._file.fileno())
+
+    def sync(self) -> None:
+        """Make what was written durable; for a thread beside the loop.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        try:
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._is_doubtful = True
+            raise
+
+    def _renew(self) -> None:
+        """Write the file anew: an fsync that failed once says nothing when it succeeds later."""
+        write_durably(self._path, self._path.read_bytes())
+        self._file.close()
+        self._file = self._path.open("r+b", buffering=0)
+        self._file.seek(0, os.SEEK_END)
+        self._is_doubtful = False
 
     def _write(self) -> None:
         held_step = math.inf if self._held_step is None else self._held_step

@@ -20,6 +20,8 @@ from coordinator.saves import Saves
 from coordinator.training import Training
 from wire.messages import DONE, STOPPING
 
+LAST_SAVE_S = 8.0  # that who asks for a stop waits for the disk; a service manager gives it 10
+
 
 class Phase(Enum):
     TRAINING = auto()
@@ -32,6 +34,7 @@ class Phases:
 
     Attributes:
         phase: where it stands.
+        fingerprint: of the coordinator's own arithmetic; empty until it is known.
     """
 
     def __init__(
@@ -51,8 +54,11 @@ class Phases:
         self._evaluations = evaluations
         self._reason = STOPPING
         self._failure: str | None = None
+        self._disk_failure = ""  # why the run ends with less on disk than it should
         self._saves_last = True
+        self._asked_s: float | None = None
         self.phase = Phase.TRAINING
+        self.fingerprint = ""
 
     @property
     def is_training(self) -> bool:
@@ -61,6 +67,14 @@ class Phases:
     @property
     def durable_step(self) -> int:
         return self._saves.durable_step
+
+    @property
+    def saving_step(self) -> int | None:
+        return self._saves.pending_step
+
+    def save_trouble(self, now: float) -> str:
+        """Say what keeps steps from becoming durable; empty if nothing does."""
+        return self._saves.trouble(now)
 
     def check(self) -> None:
         """Assert what must hold between any two events."""
@@ -72,10 +86,10 @@ class Phases:
         training = self._training
         self._saves.start(now)
         if self._saves.durable_step < training.step:
-            effects = self._save()
+            effects = self._save(now)
         else:
             effects = self._evaluations.start(training.step, training.params)
-        return effects + (self.leave(DONE, None) if training.is_finished else [])
+        return effects + (self.leave(DONE, None, now) if training.is_finished else [])
 
     def go_on(self, now: float) -> list[Effect]:
         """Save what is due after a commit; leave if it was the last.
@@ -86,16 +100,19 @@ class Phases:
         if self._audits.disputes:
             return []
         if training.is_finished:
-            return self.leave(DONE, None)
-        return self._save() if self._saves.is_due(training.step, now) else []
+            return self.leave(DONE, None, now)
+        effects = self._save(now) if self._saves.is_due(training.step, now) else []
+        return effects + self._leave_if_at_risk(now)
 
-    def go_back(self, durable_step: int) -> list[Effect]:
+    def go_back(self, durable_step: int, now: float) -> list[Effect]:
         """Stand where training has gone back to; what was to be saved is not any more."""
         self._evaluations.forget()
         self._saves.go_back(durable_step)
-        return self._save() if durable_step < self._training.step else []
+        return self._save(now) if durable_step < self._training.step else []
 
-    def leave(self, reason: str, failure: str | None, saves_last: bool = True) -> list[Effect]:
+    def leave(
+        self, reason: str, failure: str | None, now: float, saves_last: bool = True
+    ) -> list[Effect]:
         """Begin to leave.
 
         Args:
@@ -109,28 +126,37 @@ class Phases:
             self._saves_last = saves_last and not self._audits.disputes
             if not self._saves_last:
                 self._withhold()
-        return self._leave_if_saved()
+        return self._leave_if_saved(now)
 
     def hurry(self, now: float) -> list[Effect]:
         """Leave, because somebody asks for it, again and again until it is done."""
+        self._asked_s = now if self._asked_s is None else self._asked_s
         self._withhold_if_disputed()
-        return self._evaluations.hurry(now) + self.leave(STOPPING, None)
+        effects = self._evaluations.hurry(now) + self.leave(STOPPING, None, now)
+        step = self._saves.pending_step
+        if step is None or now - self._asked_s < LAST_SAVE_S:
+            return effects
+        self._disk_failure = (
+            f"expected step {step} to be saved within {LAST_SAVE_S:g} s, got no answer"
+        )
+        return effects + self._left()
 
-    def on_evaluated(self, step: int, held_out_loss: float) -> list[Effect]:
+    def on_evaluated(self, step: int, held_out_loss: float, now: float) -> list[Effect]:
         self._withhold_if_disputed()
-        return self._evaluations.end(step, held_out_loss) + self._leave_if_saved()
+        return self._evaluations.end(step, held_out_loss) + self._leave_if_saved(now)
 
-    def on_saved(self, step: int, now: float) -> list[Effect]:
+    def on_saved(self, step: int, seconds: float, now: float) -> list[Effect]:
         self._saves.succeed(step, now)
-        return [Tell(facts.CheckpointDurable(step)), *self._leave_if_saved()]
+        return [Tell(facts.CheckpointDurable(step, seconds)), *self._leave_if_saved(now)]
 
     def on_save_failed(self, step: int, reason: str, now: float) -> list[Effect]:
-        self._saves.fail(step, now)
+        self._saves.fail(step, reason, now)
         if self.phase is Phase.LEAVING:
             self._saves_last = False
-            if self._failure is None:
-                self._failure = f"{reason}; {self._saves.newest}: make room and go on with --resume"
-        return [Tell(facts.CheckpointFailed(step, reason)), *self._leave_if_saved()]
+            self._disk_failure = self._disk_failure or reason
+        unsaved = self._saves.unsaved(self._training.step)
+        told = Tell(facts.CheckpointFailed(step, reason, unsaved))
+        return [told, *self._leave_if_at_risk(now), *self._leave_if_saved(now)]
 
     def _withhold_if_disputed(self) -> None:
         if self._audits.disputes:
@@ -141,20 +167,42 @@ class Phases:
         if self._evaluations.drop_save():
             self._saves.give_up()
 
-    def _save(self) -> list[Effect]:
+    def _save(self, now: float) -> list[Effect]:
         training = self._training
-        self._saves.begin(training.step)
-        contributors = dict(self._audits.contributors)
-        save = Save(training.step, training.params, training.moments, training.loss, contributors)
-        return self._evaluations.save(save)
+        self._saves.begin(training.step, now)
+        return self._evaluations.save(
+            Save(
+                step=training.step,
+                params=training.params,
+                moments=training.moments,
+                loss=training.loss,
+                contributors=dict(self._audits.contributors),
+                fingerprint=self.fingerprint,
+            )
+        )
 
-    def _leave_if_saved(self) -> list[Effect]:
+    def _leave_if_at_risk(self, now: float) -> list[Effect]:
+        """Stop when saves have failed for so long that a crash would cost too much."""
+        risk = self._saves.risk(self._training.step, now)
+        if not self.is_training or not risk:
+            return []
+        self._disk_failure = risk
+        return self.leave(STOPPING, None, now)
+
+    def _leave_if_saved(self, now: float) -> list[Effect]:
         is_busy = self._saves.pending_step is not None or self._evaluations.is_running
         if self.phase is not Phase.LEAVING or is_busy:
             return []
         if self._saves.durable_step < self._training.step and self._saves_last:
-            return self._save()
+            return self._save(now)
+        return self._left()
+
+    def _left(self) -> list[Effect]:
         self.phase = Phase.LEFT
+        failure = self._failure
+        if failure is None and self._disk_failure:
+            remedy = "make room and go on with --resume"
+            failure = f"{self._disk_failure}; {self._saves.newest}: {remedy}"
         durable_step = self._saves.durable_step
         byes = [self._out.bye(member, self._reason, durable_step) for member in self._members]
-        return [*byes, Finish(self._failure)]
+        return [*byes, Finish(failure)]

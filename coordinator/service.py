@@ -2,7 +2,7 @@
 
 Each turn drains the socket before it lets time pass, so that a coordinator that was itself stopped
 for a while hears what its workers said meanwhile before it judges their silence. What it computes
-itself, it computes beside the loop: messages are answered meanwhile.
+itself and what it saves, it does beside the loop: no step waits for it.
 """
 
 import random
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator import events
-from coordinator.aside import Aside
-from coordinator.checkpoint import Checkpoint, DatasetRecord, RunDirectory
+from coordinator.aside import Answer as Computed
+from coordinator.aside import Job, computer
+from coordinator.beside import Beside
+from coordinator.checkpoint import Checkpoint, DatasetRecord
 from coordinator.effects import (
     Effect,
     Evaluate,
@@ -31,15 +33,20 @@ from coordinator.evaluations import Evaluations
 from coordinator.facts import Fact, HeldOutEvaluated, StepCommitted
 from coordinator.memory import MemoryWatch
 from coordinator.metrics import Metrics
+from coordinator.run_directory import RunDirectory
+from coordinator.saver import Answer as SaveEnded
+from coordinator.saver import saver, unwritable
 from coordinator.settings import Settings
 from coordinator.state import CoordinatorState
 from coordinator.status import to_json
 from coordinator.status_door import StatusDoor
+from coordinator.store import Keep
 from coordinator.training import Training
 from engine.config import ModelConfig
 from engine.gradient import Engine
 from engine.optimizer import Moments
 from engine.run import Run
+from engine.shards import cursor
 from wire.codec import decode, encode
 from wire.errors import MalformedFrame, VersionMismatch
 from wire.transport import Listener
@@ -56,6 +63,7 @@ class Deployment:
     Attributes:
         resumed: the checkpoint to go on from, or None for a new run.
         make_engine: gives the engine of a name; called in other threads too.
+        keep: which checkpoints stay.
     """
 
     directory: RunDirectory
@@ -67,6 +75,7 @@ class Deployment:
     make_engine: Callable[[str, ModelConfig], Engine]
     status_bind: str
     memory_growth_bytes: int
+    keep: Keep
 
 
 class CoordinatorService:
@@ -85,16 +94,16 @@ class CoordinatorService:
         self._looked_s = float("-inf")
         self._departed: list[bytes] = []  # peers that are gone, or as good as
         resumed = deployment.resumed
-        engine = deployment.make_engine(deployment.run.train.engine, deployment.run.model)
         if resumed is None:
             self._run_id = secrets.token_hex(16)
             params, moments = deployment.run.params, Moments.zeros(deployment.run.model.num_params)
-            training = Training(deployment.run, engine, 0, params, moments, None)
+            training = Training(deployment.run, self._make_engine(), 0, params, moments, None)
         else:
             self._run_id = resumed.run
+            deployment.directory.checkpoints.set_aside_after(resumed.step)
             training = Training(
                 deployment.run,
-                engine,
+                self._make_engine(),
                 resumed.step,
                 resumed.params,
                 resumed.moments,
@@ -111,8 +120,14 @@ class CoordinatorService:
             rng=random.Random(secrets.randbits(64)),
             evaluations=Evaluations(bool(deployment.run.held_out), self._metrics.is_evaluated),
             contributors={} if resumed is None else resumed.contributors,
+            fingerprint="" if resumed is None else resumed.fingerprint,
         )
-        self._aside = Aside(deployment.run, deployment.make_engine)
+        self._computing: Beside[Job, Computed]
+        self._saving: Beside[Checkpoint, SaveEnded]
+
+    def _make_engine(self) -> Engine:
+        run = self._deployment.run
+        return self._deployment.make_engine(run.train.engine, run.model)
 
     def serve(
         self, is_stopping: Callable[[], bool], on_bound: Callable[[str, str], None]
@@ -132,10 +147,12 @@ class CoordinatorService:
         deployment = self._deployment
         with (
             self._metrics,
-            self._aside,
             Listener(deployment.bind) as listener,
+            Beside(lambda: computer(deployment.run, self._make_engine), listener.wake) as computing,
+            Beside(self._make_saver, listener.wake) as saving,
             StatusDoor(deployment.status_bind) as door,
         ):
+            self._computing, self._saving = computing, saving
             watch = MemoryWatch(deployment.memory_growth_bytes)
             self._handle(listener, events.Started())
             on_bound(listener.address, door.address)
@@ -145,7 +162,7 @@ class CoordinatorService:
                 self._drain(listener)  # before the ends are believed: the last word may be BYE
                 while self._departed:
                     self._handle(listener, events.Departed(self._departed.pop(0)))
-                for answer in self._aside.answers():
+                for answer in (*computing.answers(), *saving.answers()):
                     self._handle(listener, answer)
                 self._look_around(listener, door, watch)
                 self._handle(listener, events.Ticked())
@@ -187,14 +204,14 @@ class CoordinatorService:
                 if not listener.send(peer, encode(message)):
                     self._departed.append(peer)
             case Save():
-                return [self._save(effect)]
+                return self._save(effect)
             case Evaluate(step):
                 self._metrics.hold(step)
-                self._aside.ask(effect)
+                self._computing.ask(effect)
             case Hold(step):
                 self._metrics.hold(step)
             case Probe() | Recompute():
-                self._aside.ask(effect)
+                self._computing.ask(effect)
             case GoBack(step):
                 return [self._go_back(step)]
             case Tell(fact):
@@ -210,11 +227,13 @@ class CoordinatorService:
 
     def _go_back(self, step: int) -> events.Event:
         directory, run = self._deployment.directory, self._deployment.run
+        self._saving.settle()  # else what is revoked could be saved afterwards
         try:
             directory.revoke(step)
         except CheckpointUnwritable as error:
             return events.Failed(str(error), saves_last=False)
-        checkpoint, _ = directory.newest()
+        checkpoint, _ = directory.checkpoints.newest()
+        directory.checkpoints.set_aside_after(-1 if checkpoint is None else checkpoint.step)
         if checkpoint is None:
             self._metrics.go_back(0)
             moments = Moments.zeros(run.model.num_params)
@@ -228,35 +247,36 @@ class CoordinatorService:
             durable_step=checkpoint.step,
         )
 
-    def _save(self, save: Save) -> events.Event:
+    def _save(self, save: Save) -> list[events.Event]:
+        """Begin to save; the answer comes from beside the loop, unless metrics are refused now."""
         deployment = self._deployment
-        resumed = deployment.resumed
+        run, resumed = deployment.run, deployment.resumed
         checkpoint = Checkpoint(
             run=self._run_id,
             step=save.step,
             loss=save.loss,
-            model=deployment.run.model,
-            train=deployment.run.train,
+            model=run.model,
+            train=run.train,
             dataset=deployment.dataset,
-            characters=deployment.run.tokenizer.characters,
-            rng_state=deployment.run.rng_state,
+            characters=run.tokenizer.characters,
+            rng_state=run.rng_state,
             params=save.params,
             moments=save.moments,
             contributors=save.contributors,
             has_exact_numerics=not deployment.settings.accepts_numerics
             and (resumed is None or resumed.has_exact_numerics),
+            cursor=cursor(save.step, run.train.batch_size, len(run.documents)),
+            fingerprint=save.fingerprint,
         )
         try:
-            self._metrics.sync()  # a durable step has its line
-            deployment.directory.save(checkpoint)
-        except CheckpointUnwritable as error:
-            return events.SaveFailed(save.step, str(error))
+            self._metrics.settle()  # a durable step has its line
         except OSError as error:
-            reason = (
-                f"expected room for metrics, got {error.strerror} — {deployment.directory.metrics}"
-            )
-            return events.SaveFailed(save.step, reason)
-        return events.Saved(save.step)
+            return [events.SaveFailed(save.step, unwritable(deployment.directory, error))]
+        self._saving.ask(checkpoint)
+        return []
+
+    def _make_saver(self) -> Callable[[Checkpoint], SaveEnded]:
+        return saver(self._deployment.directory, self._metrics, self._deployment.keep)
 
 
 def _event(peer: bytes, frames: list[bytes]) -> events.Event:

@@ -138,7 +138,7 @@ class Sessions:
         world_size = len(self._members.ready)
         effects: list[Effect] = [Tell(facts.MemberLost(member.name, reason, freed, world_size))]
         if failure is not None:
-            effects += self._phases.leave(STOPPING, failure)
+            effects += self._phases.leave(STOPPING, failure, now)
         return effects + self.grant(now)
 
     def start_over(self, peer: events.Peer, now: float) -> list[Effect]:

@@ -22,7 +22,9 @@ class Settings:
         losses_max: workers lost while computing one branch, before the run stops.
         audit: fraction of the branches that two workers compute.
         stops_on_liar: stop when a worker has lied, instead of going back and on.
-        accepts_numerics: let workers in whose arithmetic rounds otherwise.
+        accepts_numerics: let workers in whose arithmetic rounds otherwise, and go on with a run
+            that began on such a machine.
+        unsaved_max: steps that may be at risk because saves fail, before the run stops.
     """
 
     checkpoint_every: CheckpointEvery
@@ -31,3 +33,4 @@ class Settings:
     audit: float = 0.0
     stops_on_liar: bool = False
     accepts_numerics: bool = False
+    unsaved_max: int = 10_000

@@ -47,6 +47,7 @@ class CoordinatorState:
         rng: random.Random,
         evaluations: Evaluations,
         contributors: Mapping[str, int],
+        fingerprint: str,
     ) -> None:
         """Begin where `training` stands.
 
@@ -56,6 +57,7 @@ class CoordinatorState:
             durable_step: the newest step on disk; -1 if there is none.
             rng: draws session ids, and branches to audit.
             contributors: worker -> the first step that it contributed to, of those before.
+            fingerprint: of the arithmetic that the run was trained with so far; empty if unknown.
         """
         self._training = training
         self._work = work
@@ -71,7 +73,7 @@ class CoordinatorState:
         compares = not settings.accepts_numerics
         self._counting = Counting(training, self._audits, self._assignments, compares)
         self._admissions = Admissions(work, settings.accepts_numerics)
-        saves = Saves(settings.checkpoint_every, durable_step)
+        saves = Saves(settings.checkpoint_every, durable_step, settings.unsaved_max)
         self._phases = Phases(training, self._members, self._audits, self._out, saves, evaluations)
         self._sessions = Sessions(
             self._members,
@@ -82,6 +84,7 @@ class CoordinatorState:
             settings.heartbeat_s,
             rng,
         )
+        self._fingerprint = fingerprint
         self._started_s = self._step_opened_s = 0.0
         self._rate = Rate()
         self._liar_failure: str | None = None  # with which to leave, once the run has gone back
@@ -107,20 +110,20 @@ class CoordinatorState:
                 self._sessions.start(now)
                 probe = [] if self._training.is_finished else [Probe()]
                 return [*probe, *self._phases.start(now)]
-            case events.Saved(step):
-                return self._phases.on_saved(step, now)
+            case events.Saved(step, seconds):
+                return self._phases.on_saved(step, seconds, now)
             case events.SaveFailed(step, reason):
                 return self._phases.on_save_failed(step, reason, now)
             case events.Evaluated(step, held_out_loss):
-                return self._phases.on_evaluated(step, held_out_loss)
+                return self._phases.on_evaluated(step, held_out_loss, now)
             case events.Probed(fingerprint):
-                return self._sessions.probed(fingerprint, now)
+                return self._on_probed(fingerprint, now)
             case events.Recomputed(dispute, truth):
                 return self._on_recomputed(dispute, truth, now)
             case events.WentBack():
                 return self._on_went_back(event, now)
             case events.Failed(reason, saves_last):
-                return self._phases.leave(STOPPING, reason, saves_last)
+                return self._phases.leave(STOPPING, reason, now, saves_last)
             case events.StopAsked():
                 return self._phases.hurry(now)
 
@@ -146,6 +149,8 @@ class CoordinatorState:
             loss=training.loss,
             documents_per_s=self._rate.documents_per_s,
             durable_step=self._phases.durable_step,
+            saving_step=self._phases.saving_step,
+            save_trouble=self._phases.save_trouble(now),
             seconds=now - self._started_s,
             world_size=len(ranks),
             membership_version=members.version,
@@ -172,7 +177,7 @@ class CoordinatorState:
         except OverflowError:
             if self._audits.disputes:  # it may be a lie that does it
                 return []
-            return self._diverge("Adam's update")
+            return self._diverge("Adam's update", now)
         training = self._training
         self._assignments.open_step()
         assert training.loss is not None
@@ -188,13 +193,25 @@ class CoordinatorState:
         self._step_opened_s = now
         return [Tell(fact), *self._phases.go_on(now)]
 
-    def _diverge(self, what: str) -> list[Effect]:
+    def _diverge(self, what: str, now: float) -> list[Effect]:
         failure = (
             "expected finite numbers, got NaN or infinity"
             f" — step {self._training.step + 1}, {what}; training diverged:"
             " lower --learning-rate; the last good checkpoint is kept"
         )
-        return self._phases.leave(STOPPING, failure, saves_last=False)
+        return self._phases.leave(STOPPING, failure, now, saves_last=False)
+
+    def _on_probed(self, fingerprint: str, now: float) -> list[Effect]:
+        """Go on with the arithmetic that the run was trained with, or not at all."""
+        self._phases.fingerprint = fingerprint
+        if self._fingerprint in ("", fingerprint) or self._settings.accepts_numerics:
+            return self._sessions.probed(fingerprint, now)
+        failure = (
+            "expected the arithmetic that the run was trained with (fingerprint"
+            f" {self._fingerprint[:12]}), got {fingerprint[:12]} — this machine rounds otherwise;"
+            " resume where it was trained, or add --accept-numerics and give up equal bits"
+        )
+        return self._phases.leave(STOPPING, failure, now, saves_last=False)
 
     # ---- messages ---------------------------------------------------------------------------
 
@@ -272,7 +289,7 @@ class CoordinatorState:
         if dispute is None or not self._phases.is_training:
             return []
         if not truth.is_finite:
-            return self._diverge(f"branch {dispute.branch}")
+            return self._diverge(f"branch {dispute.branch}", now)
         if not liars:
             effects = self._counting.settle(dispute, truth) + self._commit_if_complete(now)
             return effects + self._go_on(now)
@@ -305,12 +322,12 @@ class CoordinatorState:
         training.go_to(back.step, back.params, back.moments, back.loss)
         self._audits.go_back(back.step)
         self._step_opened_s = now
-        effects += [Tell(fact), *self._phases.go_back(back.durable_step)]
+        effects += [Tell(fact), *self._phases.go_back(back.durable_step, now)]
         return effects + self._go_on(now)
 
     def _go_on(self, now: float) -> list[Effect]:
         if self._liar_failure is not None:
-            return self._phases.leave(STOPPING, self._liar_failure)
+            return self._phases.leave(STOPPING, self._liar_failure, now)
         return self._phases.go_on(now) + self._sessions.grant(now)
 
     def _drop(self, reason: str) -> list[Effect]:

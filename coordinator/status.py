@@ -72,10 +72,12 @@ class Status:
     Attributes:
         gen: how many times the run's coordinator has started.
         phase: of the coordinator, in lower case.
-        step: updates applied, of `steps`.
         loss: of the last of them, nats; None before the first.
         documents_per_s: over the last steps.
+        step: updates committed, which are in memory, of `steps`.
         durable_step: newest step on disk; -1 if there is none.
+        saving_step: the step on its way there, if one is.
+        save_trouble: what keeps steps from becoming durable, for people; empty if nothing does.
         seconds: since this coordinator started.
         membership_version: how often a worker has become ready or was lost.
         hedges: second leases of a late branch; `audits`: branches that were computed twice on
@@ -93,6 +95,8 @@ class Status:
     loss: float | None
     documents_per_s: float
     durable_step: int
+    saving_step: int | None
+    save_trouble: str
     seconds: float
     world_size: int
     membership_version: int

@@ -6,6 +6,7 @@ The cut depends on the documents, the batch and the number of shards, never on t
 import hashlib
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,6 +40,24 @@ def global_batch(documents: Sequence[T], step: int, batch_size: int) -> list[T]:
     """Give the documents of a step, counted from 0; they wrap around at the end of an epoch."""
     first = step * batch_size
     return [documents[(first + i) % len(documents)] for i in range(batch_size)]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the next step's documents begin.
+
+    Attributes:
+        epoch: how often every document has been seen.
+        position: place of the next document, in the order of the run.
+    """
+
+    epoch: int
+    position: int
+
+
+def cursor(step: int, batch_size: int, num_documents: int) -> Cursor:
+    """Give the place of the first document of a step, counted from 0."""
+    return Cursor(*divmod(step * batch_size, num_documents))
 
 
 def order_by_length(batch: Sequence[Tokens]) -> list[Tokens]:

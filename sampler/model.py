@@ -3,7 +3,8 @@
 import random
 from pathlib import Path
 
-from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.checkpoint import Checkpoint
+from coordinator.run_directory import RunDirectory
 from engine.errors import EngineError
 from engine.params import as_matrices, layout_of
 from engine.sample import sample_tokens
@@ -96,10 +97,10 @@ class Follower:
         Returns:
             What was wrong with those that could not be loaded.
         """
-        steps = self._directory.steps()
+        steps = self._directory.checkpoints.steps()
         if steps == self._steps_seen:
             return []
-        checkpoint, complaints = self._directory.newest()
+        checkpoint, complaints = self._directory.checkpoints.newest()
         self._steps_seen = steps
         if checkpoint is not None and not self._serves_newer(checkpoint, steps):
             self.model = ServedModel(checkpoint)

@@ -10,6 +10,7 @@ Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_
 import errno
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,6 +27,7 @@ KEEPALIVE_S = (30, 10, 3)  # idle time, then this often, so many times: frees wh
 HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
+WAKES_READ = 64  # at once; more are read in the next wait
 GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
 
 _FAILURES = (
@@ -117,9 +119,12 @@ class _Socket:
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has arrived, or after timeout_s seconds."""
+        self._poll(timeout_s)
+
+    def _poll(self, timeout_s: float, *others: socket.socket) -> None:
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
+        for one in (self._socket, self._monitor, *others):
+            poller.register(one, zmq.POLLIN)
         poller.poll(int(timeout_s * 1000))
 
     def close(self, linger_ms: int = GOODBYE_MS) -> None:
@@ -164,6 +169,9 @@ class Listener(_Socket):
         super().__init__(zmq.ROUTER, frame_bytes_max)
         self._socket.set(zmq.IPV6, "[" in address)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._bell, self._ear = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ear.setblocking(False)
         self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
         self._departed: list[bytes] = []
         self._failure = ""  # of the handshake whose connection is the next to end
@@ -176,6 +184,23 @@ class Listener(_Socket):
                 raise AddressInUse(address) from None
             raise _not_of_this_machine(address, zmq.strerror(error.errno or 0)) from None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
+
+    def wake(self) -> None:
+        """End the wait that is under way, or the next; for any thread, at any time."""
+        with suppress(OSError):  # it rings already, or nobody waits any more
+            self._bell.send(b"\0")
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when something has arrived, when somebody wakes it, or after timeout_s seconds."""
+        self._poll(timeout_s, self._ear)
+        with suppress(BlockingIOError):
+            self._ear.recv(WAKES_READ)
+
+    def close(self, linger_ms: int = GOODBYE_MS) -> None:
+        """Close, giving messages already sent a moment to leave."""
+        super().close(linger_ms)
+        self._bell.close()
+        self._ear.close()
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
         """Give the next message and the peer it came from, or None."""

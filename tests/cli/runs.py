@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.plan import Plan, plan_run
-from coordinator.checkpoint import Checkpoint, RunDirectory
+from coordinator.checkpoint import Checkpoint
+from coordinator.run_directory import RunDirectory
 from engine.optimizer import Moments
 
 TEXT = "abba\nba\na\nbab\naab\nb\nabab\n"
@@ -32,7 +33,7 @@ def save(path: Path, plan: Plan, step: int = 3, loss: float | None = 1.25) -> Ru
     """Leave the checkpoint that a run would leave after `step` steps."""
     directory = RunDirectory(path / "run")
     with directory.lock():
-        directory.save(
+        directory.checkpoints.save(
             Checkpoint(
                 run="5f" * 16,
                 step=step,

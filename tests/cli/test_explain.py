@@ -11,7 +11,7 @@ import pytest
 from cli.errors import UsageError
 from cli.explain import find_parameter
 from cli.main import main
-from coordinator.checkpoint import RunDirectory
+from coordinator.run_directory import RunDirectory
 from engine.config import ModelConfig
 from engine.eager import document_gradient
 from engine.params import layout_of
@@ -113,7 +113,7 @@ def test_each_pass_leaves_less_than_the_one_before(
 def test_the_parameters_of_a_run_are_those_of_its_newest_checkpoint(
     run_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = RunDirectory(Path(run_dir)).load(3)
+    checkpoint = RunDirectory(Path(run_dir)).checkpoints.load(3)
 
     values = explained(capsys, "abb", "--run-dir", run_dir)
 
@@ -125,7 +125,7 @@ def test_the_parameters_of_a_run_are_those_of_its_newest_checkpoint(
 def test_a_gradient_is_followed_from_the_parameter_to_the_loss(
     run_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = RunDirectory(Path(run_dir)).load(3)
+    checkpoint = RunDirectory(Path(run_dir)).checkpoints.load(3)
 
     path = explained(capsys, "abb", "--run-dir", run_dir, "--param", "wte[1][0]")["path"]
 
@@ -139,7 +139,7 @@ def test_a_gradient_is_followed_from_the_parameter_to_the_loss(
 def test_the_gradient_is_printed_to_its_last_digit(
     run_dir: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = RunDirectory(Path(run_dir)).load(3)
+    checkpoint = RunDirectory(Path(run_dir)).checkpoints.load(3)
 
     _, out, _ = explain(capsys, "abb", "--run-dir", run_dir, "--param", "lm_head[0][1]")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from coordinator.checkpoint import RunDirectory
+from coordinator.run_directory import RunDirectory
 from tests.cli.runs import FLAGS, data_file, plan_of, save
 
 pytestmark = pytest.mark.unit
@@ -72,7 +72,7 @@ def test_a_json_object_names_step_weights_and_seed(
 
     values = json.loads(capsys.readouterr().out)
     assert (values["step"], values["seed"]) == (3, 7)
-    assert values["sha256"] == RunDirectory(Path(run_dir)).load(3).weights_sha256
+    assert values["sha256"] == RunDirectory(Path(run_dir)).checkpoints.load(3).weights_sha256
     assert values["samples"][0].startswith("ab")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cli.errors import UsageError
 from cli.options import CheckpointEveryType, check_security, newest_run_dir, write_address
 from cli.supervisor import LocalRun
-from coordinator.checkpoint import RunDirectory
+from coordinator.run_directory import RunDirectory
 from coordinator.settings import CheckpointEvery
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,8 @@ import pytest
 from cli.errors import UsageError
 from cli.plan import Plan, plan_run
 from cli.presets import PRESETS
-from coordinator.checkpoint import RunDirectory
 from coordinator.errors import RunDirectoryError
+from coordinator.run_directory import RunDirectory
 from engine.config import TrainConfig
 from engine.errors import ConfigError, DatasetError
 from tests.cli.runs import FLAGS, TEXT, data_file, plan_of, save
@@ -137,7 +137,7 @@ def test_a_run_goes_on_from_its_checkpoint_without_any_flag(tmp_path: Path, resu
 
 def test_a_run_from_before_there_was_a_choice_of_norms_has_rms_norms(tmp_path: Path) -> None:
     directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0], step=3)
-    (data_path,) = directory.checkpoints.glob("*.safetensors")
+    (data_path,) = directory.checkpoints.path.glob("*.safetensors")
     record_path = data_path.with_suffix(".json")
     data = data_path.read_bytes()
     header_end = 8 + int.from_bytes(data[:8], "little")
@@ -234,7 +234,7 @@ def test_automatic_resumption_begins_a_run_where_there_is_none(tmp_path: Path) -
 
 def test_automatic_resumption_does_not_begin_over_a_run_that_is_spoilt(tmp_path: Path) -> None:
     directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0])
-    next(directory.checkpoints.glob("*.safetensors")).write_bytes(b"spoilt")
+    next(directory.checkpoints.path.glob("*.safetensors")).write_bytes(b"spoilt")
 
     with pytest.raises(RunDirectoryError, match="expected a valid checkpoint"):
         plan_of(tmp_path, "auto", **FLAGS)
@@ -244,7 +244,7 @@ def test_a_spoilt_checkpoint_is_warned_of_and_the_one_before_is_taken(tmp_path: 
     plan, _ = plan_of(tmp_path, **FLAGS)
     save(tmp_path, plan, step=3)
     directory = save(tmp_path, plan, step=4)
-    (directory.checkpoints / "step-00000004.safetensors").write_bytes(b"spoilt")
+    (directory.checkpoints.path / "step-00000004.safetensors").write_bytes(b"spoilt")
 
     resumed, (line,) = plan_of(tmp_path, "auto", **FLAGS)
 

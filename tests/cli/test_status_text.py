@@ -23,7 +23,7 @@ def on_a_terminal(status: Status, width: int = 200) -> str:
 def test_a_run_says_how_far_it_is_and_who_works_on_it() -> None:
     assert plain(STATUS).split("\n") == [
         "run 5f5f5f5f5f5f  generation 2  training  for 65 s  numerics strict",
-        "step 118/1000  loss 2.3457  123.5 documents/s  durable step 100",
+        "step 118/1000 committed, step 100 durable  loss 2.3457  123.5 documents/s",
         "WORLD_SIZE 1  membership version 5  lost 3  hedges 2  audits 1  dropped messages 7",
         "branches 12: 4 summed, 5 leased, 3 waiting",
         "quarantined: liar-22aa",
@@ -45,7 +45,7 @@ def test_before_anybody_has_come_there_is_no_table() -> None:
 
     assert text.endswith("\n\nno workers")
     assert "loss -" in text
-    assert "durable step -" in text
+    assert "no step durable" in text
     assert "quarantined" not in text
     assert "no workers" in on_a_terminal(status)
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cli.summary import print_summary
-from coordinator.checkpoint import RunDirectory
 from coordinator.errors import RunDirectoryError
 from coordinator.facts import StepCommitted
 from coordinator.metrics import Metrics
+from coordinator.run_directory import RunDirectory
 from sampler.model import ServedModel
 from tests.cli.runs import FLAGS, plan_of, save
 
@@ -34,7 +34,7 @@ def test_a_finished_run_is_one_json_object(
 ) -> None:
     facts = json.loads(printed(tmp_path, capsys, 9, as_json=True))
 
-    checkpoint = RunDirectory(tmp_path / "run").load(9)
+    checkpoint = RunDirectory(tmp_path / "run").checkpoints.load(9)
     rng = random.Random()
     rng.setstate(checkpoint.rng_state)
     names = [ServedModel(checkpoint).draw(rng, 0.5, [], None) for _ in range(20)]
@@ -55,9 +55,9 @@ def test_a_run_that_let_other_arithmetic_in_says_so_beside_its_sha256(
 ) -> None:
     plan, _ = plan_of(tmp_path, **FLAGS)
     directory = save(tmp_path, plan, 9)
-    exact = directory.load(9)
+    exact = directory.checkpoints.load(9)
     with directory.lock():
-        directory.save(replace(exact, has_exact_numerics=False))
+        directory.checkpoints.save(replace(exact, has_exact_numerics=False))
 
     print_summary(directory, plan, 3, 0.5, 12.3456, False)
 

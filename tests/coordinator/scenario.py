@@ -112,6 +112,7 @@ class Scenario:
         evaluations: Evaluations | None = None,
         settings: Settings | None = None,
         contributors: Mapping[str, int] | None = None,
+        fingerprint: str = "",
     ) -> None:
         self.run = run
         self.hand = hand or Hand(run)
@@ -126,6 +127,7 @@ class Scenario:
             rng=random.Random(1),
             evaluations=evaluations or Evaluations(bool(run.held_out)),
             contributors=contributors or {},
+            fingerprint=fingerprint,
         )
         self.now = 0.0
         self.seen: list[Effect] = []

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import random
+import socket
 from array import array
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,14 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from coordinator.checkpoint import Checkpoint, DatasetRecord, RunDirectory
+from coordinator.checkpoint import Checkpoint, DatasetRecord
 from coordinator.errors import (
     CheckpointCorrupt,
     CheckpointUnwritable,
     RunDirectoryError,
     RunDirectoryHeld,
 )
+from coordinator.run_directory import RunDirectory
 from engine.optimizer import Moments
 from tests.coordinator.disk import full_disk
 from tests.coordinator.scenario import small_run
@@ -54,16 +56,16 @@ def directory(path: Path, *steps: int) -> RunDirectory:
     made = RunDirectory(path / "run")
     with made.lock():
         for step in steps:
-            made.save(checkpoint(step))
+            made.checkpoints.save(checkpoint(step))
     return made
 
 
 def data_file(made: RunDirectory, step: int) -> Path:
-    return made.checkpoints / f"step-{step:08d}.safetensors"
+    return made.checkpoints.path / f"step-{step:08d}.safetensors"
 
 
 def record_file(made: RunDirectory, step: int) -> Path:
-    return made.checkpoints / f"step-{step:08d}.json"
+    return made.checkpoints.path / f"step-{step:08d}.json"
 
 
 # ---- round trip ---------------------------------------------------------------------------------
@@ -72,7 +74,7 @@ def record_file(made: RunDirectory, step: int) -> Path:
 def test_a_checkpoint_comes_back_bit_for_bit(tmp_path: Path) -> None:
     made = directory(tmp_path, 3)
 
-    loaded = made.load(3)
+    loaded = made.checkpoints.load(3)
 
     original = checkpoint(3)
     assert loaded == original
@@ -84,9 +86,9 @@ def test_the_generator_goes_on_where_it_was(tmp_path: Path) -> None:
     rng, again = random.Random(3), random.Random()
     rng.gauss(0, 1)
     made = directory(tmp_path)
-    made.save(checkpoint(3, rng_state=rng.getstate()))
+    made.checkpoints.save(checkpoint(3, rng_state=rng.getstate()))
 
-    again.setstate(made.load(3).rng_state)
+    again.setstate(made.checkpoints.load(3).rng_state)
 
     assert [again.gauss(0, 1), again.random()] == [rng.gauss(0, 1), rng.random()]
 
@@ -94,9 +96,9 @@ def test_the_generator_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_start_has_no_loss(tmp_path: Path) -> None:
     made = directory(tmp_path)
 
-    made.save(checkpoint(0, loss=None))
+    made.checkpoints.save(checkpoint(0, loss=None))
 
-    assert made.load(0).loss is None
+    assert made.checkpoints.load(0).loss is None
 
 
 def test_the_file_loads_with_safetensors_under_the_names_of_microgpt(tmp_path: Path) -> None:
@@ -137,14 +139,14 @@ def test_the_record_says_what_was_committed(tmp_path: Path) -> None:
 def test_the_newest_checkpoint_wins(tmp_path: Path) -> None:
     made = directory(tmp_path, 3, 20, 100)
 
-    newest, complaints = made.newest()
+    newest, complaints = made.checkpoints.newest()
 
     assert newest == checkpoint(100)
     assert complaints == []
 
 
 def test_a_directory_without_checkpoints_has_no_newest(tmp_path: Path) -> None:
-    assert RunDirectory(tmp_path / "none").newest() == (None, [])
+    assert RunDirectory(tmp_path / "none").checkpoints.newest() == (None, [])
 
 
 @pytest.mark.parametrize("fraction", range(0, 100, 7))
@@ -154,7 +156,7 @@ def test_a_truncated_file_is_passed_over_for_the_older_one(tmp_path: Path, fract
 
     data_file(made, 4).write_bytes(data[: len(data) * fraction // 100])
 
-    newest, (complaint,) = made.newest()
+    newest, (complaint,) = made.checkpoints.newest()
     assert newest == checkpoint(3)
     assert str(data_file(made, 4)) in complaint
 
@@ -169,7 +171,7 @@ def test_a_flipped_byte_anywhere_is_noticed_and_the_file_named(tmp_path: Path) -
         damaged[position] ^= 1 << rng.randrange(8)
         data_file(made, 4).write_bytes(damaged)
 
-        newest, (complaint,) = made.newest()
+        newest, (complaint,) = made.checkpoints.newest()
 
         assert newest is not None
         assert newest.step == 3
@@ -186,7 +188,7 @@ def test_a_damaged_record_never_gives_other_weights(tmp_path: Path) -> None:
         damaged = bytearray(record)
         damaged[position] ^= 4
         record_file(made, 4).write_bytes(damaged)
-        newest, complaints = made.newest()
+        newest, complaints = made.checkpoints.newest()
         assert newest == checkpoint(3 if complaints else 4)
         passed_over += len(complaints)
 
@@ -199,7 +201,7 @@ def test_a_record_that_is_none_is_passed_over(tmp_path: Path, record: str) -> No
 
     record_file(made, 4).write_text(record)
 
-    assert made.newest()[0] == checkpoint(3)
+    assert made.checkpoints.newest()[0] == checkpoint(3)
 
 
 def test_a_record_without_its_data_is_passed_over(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_record_without_its_data_is_passed_over(tmp_path: Path) -> None:
 
     data_file(made, 4).unlink()
 
-    newest, (complaint,) = made.newest()
+    newest, (complaint,) = made.checkpoints.newest()
     assert newest == checkpoint(3)
     assert "FileNotFoundError" in complaint
 
@@ -217,7 +219,7 @@ def test_data_without_a_record_was_never_committed(tmp_path: Path) -> None:
 
     record_file(made, 4).unlink()
 
-    assert made.newest() == (checkpoint(3), [])
+    assert made.checkpoints.newest() == (checkpoint(3), [])
 
 
 def test_a_checkpoint_under_another_name_is_refused(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_a_checkpoint_under_another_name_is_refused(tmp_path: Path) -> None:
     record_file(made, 3).rename(record_file(made, 9))
 
     with pytest.raises(CheckpointCorrupt, match="expected step, run and weights"):
-        made.load(9)
+        made.checkpoints.load(9)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -236,9 +238,9 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_refused(
     made = directory(tmp_path, 3)
     params = checkpoint(4).params
     params[5] = value
-    made.save(checkpoint(4, params=params))
+    made.checkpoints.save(checkpoint(4, params=params))
 
-    newest, (complaint,) = made.newest()
+    newest, (complaint,) = made.checkpoints.newest()
 
     assert newest == checkpoint(3)
     assert "expected finite values" in complaint
@@ -250,20 +252,20 @@ def test_a_checkpoint_with_a_value_that_is_not_finite_is_refused(
 def test_the_three_newest_stay(tmp_path: Path) -> None:
     made = directory(tmp_path, 1, 2, 30, 4, 50)
 
-    assert made.steps() == [50, 30, 4]
-    assert len(list(made.checkpoints.iterdir())) == 6
+    assert made.checkpoints.steps() == [50, 30, 4]
+    assert len(list(made.checkpoints.path.iterdir())) == 6
 
 
 def test_a_step_can_be_saved_again(tmp_path: Path) -> None:
     made = directory(tmp_path, 3, 3)
 
-    assert made.newest() == (checkpoint(3), [])
+    assert made.checkpoints.newest() == (checkpoint(3), [])
 
 
 def test_a_save_leaves_no_other_files(tmp_path: Path) -> None:
     made = directory(tmp_path, 3)
 
-    assert sorted(path.name for path in made.checkpoints.iterdir()) == [
+    assert sorted(path.name for path in made.checkpoints.path.iterdir()) == [
         "step-00000003.json",
         "step-00000003.safetensors",
     ]
@@ -273,29 +275,29 @@ def test_a_full_disk_is_named_and_earlier_checkpoints_stay(tmp_path: Path) -> No
     made = directory(tmp_path, 3)
 
     with full_disk(), pytest.raises(CheckpointUnwritable) as refusal:
-        made.save(checkpoint(4))
+        made.checkpoints.save(checkpoint(4))
 
     assert str(data_file(made, 4)) in str(refusal.value)
-    assert made.newest() == (checkpoint(3), [])
-    assert len(list(made.checkpoints.iterdir())) == 2
+    assert made.checkpoints.newest() == (checkpoint(3), [])
+    assert len(list(made.checkpoints.path.iterdir())) == 2
 
 
 def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
     made = RunDirectory(tmp_path)
-    made.checkpoints.write_text("")
+    made.checkpoints.path.write_text("")
 
     with pytest.raises(CheckpointUnwritable, match="Not a directory"):
-        made.save(checkpoint(4))
+        made.checkpoints.save(checkpoint(4))
 
 
 def test_a_copy_that_a_person_made_does_not_keep_a_run_from_saving(tmp_path: Path) -> None:
     made = directory(tmp_path, 1)
-    record_file(made, 1).rename(made.checkpoints / "step-00000001 (copy).json")
+    record_file(made, 1).rename(made.checkpoints.path / "step-00000001 (copy).json")
 
     for step in (2, 3, 4):
-        made.save(checkpoint(step))
+        made.checkpoints.save(checkpoint(step))
 
-    assert made.newest() == (checkpoint(4), [])
+    assert made.checkpoints.newest() == (checkpoint(4), [])
 
 
 # ---- lock and generation ------------------------------------------------------------------------
@@ -305,9 +307,9 @@ def test_a_run_directory_is_made_and_held(tmp_path: Path) -> None:
     made = RunDirectory(tmp_path / "a" / "b")
 
     with made.lock():
-        assert made.checkpoints.is_dir()
+        assert made.checkpoints.path.is_dir()
         other = RunDirectory(tmp_path / "a" / "b")
-        expected = f"process {os.getpid()} trains in"
+        expected = f"process {os.getpid()} on {socket.gethostname()} trains in"
         with pytest.raises(RunDirectoryHeld, match=expected), other.lock():
             pass
 
@@ -328,18 +330,18 @@ def test_a_run_directory_is_free_again_after_its_process_has_left(tmp_path: Path
     (made.path / "LOCK").write_text("4194304 and more than one process was ever called")
 
     with made.lock():
-        assert (made.path / "LOCK").read_text() == str(os.getpid())
+        assert (made.path / "LOCK").read_text() == f"{os.getpid()} on {socket.gethostname()}"
 
 
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     made = directory(tmp_path, 3)
-    (made.checkpoints / ".step-00000004.safetensors.tmp").write_text("half")
+    (made.checkpoints.path / ".step-00000004.safetensors.tmp").write_text("half")
     data_file(made, 4).write_text("data without a record")
 
     with made.lock():
         pass
 
-    assert sorted(made.checkpoints.iterdir()) == [record_file(made, 3), data_file(made, 3)]
+    assert sorted(made.checkpoints.path.iterdir()) == [record_file(made, 3), data_file(made, 3)]
 
 
 @pytest.mark.parametrize("in_the_way", ["run", "run/checkpoints"])
@@ -366,9 +368,9 @@ def test_a_full_disk_does_not_cost_a_step_that_was_saved_before(tmp_path: Path) 
     made = directory(tmp_path, 3, 4)
 
     with full_disk(), pytest.raises(CheckpointUnwritable):
-        made.save(checkpoint(4))
+        made.checkpoints.save(checkpoint(4))
 
-    assert made.newest() == (checkpoint(4), [])
+    assert made.checkpoints.newest() == (checkpoint(4), [])
 
 
 @pytest.mark.parametrize("text", ["", "three", "-1", "1.5"])
@@ -399,7 +401,7 @@ def test_revoked_checkpoints_are_gone_and_those_before_stay(tmp_path: Path) -> N
     with made.lock():
         made.revoke(5)
 
-    assert made.steps() == [5, 3]
+    assert made.checkpoints.steps() == [5, 3]
     assert not data_file(made, 8).exists()
     assert not (made.path / "REVOKED").exists()
 
@@ -410,7 +412,7 @@ def test_a_revocation_that_a_crash_cut_short_is_finished_by_the_next_start(tmp_p
     (made.path / "REVOKED").write_text("3")
 
     with made.lock():
-        newest, _ = made.newest()
+        newest, _ = made.checkpoints.newest()
 
     assert newest is not None
     assert newest.step == 3
@@ -424,7 +426,7 @@ def test_a_mark_that_names_no_step_is_explained(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match="the last step that is not revoked, got 'three'"):
         made.lock().__enter__()
 
-    assert made.steps() == [3]
+    assert made.checkpoints.steps() == [3]
 
 
 def test_checkpoints_are_revoked_on_a_full_disk(tmp_path: Path) -> None:
@@ -433,22 +435,22 @@ def test_checkpoints_are_revoked_on_a_full_disk(tmp_path: Path) -> None:
     with made.lock(), full_disk(0):
         made.revoke(4)
 
-    assert made.steps() == [3]
+    assert made.checkpoints.steps() == [3]
 
 
 def test_who_has_contributed_comes_back_and_changes_no_byte_of_the_data(tmp_path: Path) -> None:
     made = directory(tmp_path, 3)
     before = data_file(made, 3).read_bytes()
     with made.lock():
-        made.save(checkpoint(3, contributors={"w1-ab": 0, "wé-cd": 2}))
+        made.checkpoints.save(checkpoint(3, contributors={"w1-ab": 0, "wé-cd": 2}))
 
-    assert made.load(3).contributors == {"w1-ab": 0, "wé-cd": 2}
+    assert made.checkpoints.load(3).contributors == {"w1-ab": 0, "wé-cd": 2}
     assert data_file(made, 3).read_bytes() == before
 
 
 def test_a_run_whose_workers_may_round_otherwise_says_so_for_ever(tmp_path: Path) -> None:
     made = directory(tmp_path, 3)
     with made.lock():
-        made.save(checkpoint(4, has_exact_numerics=False))
+        made.checkpoints.save(checkpoint(4, has_exact_numerics=False))
 
-    assert [made.load(step).has_exact_numerics for step in (3, 4)] == [True, False]
+    assert [made.checkpoints.load(step).has_exact_numerics for step in (3, 4)] == [True, False]

@@ -112,12 +112,13 @@ def test_a_step_that_was_written_twice_is_kept_once(tmp_path: Path) -> None:
 def test_what_was_appended_can_be_made_durable(tmp_path: Path) -> None:
     with Metrics(tmp_path / "m", 0) as metrics:
         metrics.append(committed(1))
+        metrics.settle()
         metrics.sync()
 
     assert len((tmp_path / "m").read_text().splitlines()) == 1
 
 
-def test_a_full_disk_keeps_lines_waiting_and_sync_says_so(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_lines_waiting_and_settle_says_so(tmp_path: Path) -> None:
     with Metrics(tmp_path / "m", 0) as metrics:
         with full_disk():
             metrics.append(committed(1))
@@ -125,7 +126,7 @@ def test_a_full_disk_keeps_lines_waiting_and_sync_says_so(tmp_path: Path) -> Non
             metrics.append(committed(2))
             metrics.flush()
             with pytest.raises(OSError, match="large"):
-                metrics.sync()
+                metrics.settle()
         metrics.append(committed(3))
 
     assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2, 3)
@@ -167,7 +168,7 @@ def stopped_at(path: Path, step: int) -> None:
         for done in range(1, step + 1):
             metrics.append(committed(done))
         metrics.hold(step)
-        metrics.sync()
+        metrics.settle()
 
 
 def test_the_line_of_a_step_that_is_evaluated_waits_and_later_lines_wait_behind_it(
@@ -237,7 +238,7 @@ def test_a_durable_step_has_its_line_even_without_its_held_out_loss(tmp_path: Pa
         metrics.append(committed(1))
         metrics.hold(1)
         metrics.append(committed(2))
-        metrics.sync()
+        metrics.settle()
         assert steps_in(tmp_path / "m") == [(1, -1), (2, -1)]
 
         metrics.complete(1, 2.5)

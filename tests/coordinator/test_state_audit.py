@@ -83,7 +83,7 @@ def finish(scenario: Scenario, *peers: bytes) -> None:
                     scenario.answer(peer, task)
         for save in only(Save, todo):
             if save.step == RUN_.train.steps:
-                scenario.handle(events.Saved(save.step))
+                scenario.handle(events.Saved(save.step, 0.5))
 
 
 def test_an_audited_branch_counts_when_two_workers_have_given_the_same_bits() -> None:
@@ -241,7 +241,7 @@ def test_a_run_that_should_stop_on_a_liar_goes_back_first_and_says_who_it_was() 
 def test_a_run_is_neither_saved_nor_done_while_an_answer_is_disputed() -> None:
     """What is durable and wrong would be trained on by whoever resumes."""
     scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))
-    scenario.handle(events.Saved(1))
+    scenario.handle(events.Saved(1, 0.5))
     before = len(only(Save, scenario.seen))
     scenario.ready(b"b")
     for _ in range(20):

@@ -12,7 +12,15 @@ from coordinator.settings import CheckpointEvery
 from coordinator.training import Training
 from engine.eager import Eager
 from engine.run import Run
-from tests.coordinator.scenario import SELDOM, Scenario, only, small_run, tasks, told
+from tests.coordinator.scenario import (
+    SELDOM,
+    Scenario,
+    fingerprint_of,
+    only,
+    small_run,
+    tasks,
+    told,
+)
 from wire.messages import Ping, Task
 
 pytestmark = pytest.mark.unit
@@ -77,7 +85,7 @@ def test_every_step_that_is_saved_is_evaluated_first_and_no_other() -> None:
         queue = train_on(scenario, queue, 1)
         if step % 2 == 0:
             scenario.handle(events.Evaluated(step, 2.5))
-            scenario.handle(events.Saved(step))
+            scenario.handle(events.Saved(step, 0.5))
 
     assert work(scenario.seen) == [
         (kind, step) for step in (2, 4, 6) for kind in ("Evaluate", "Save")
@@ -105,7 +113,14 @@ def test_a_save_that_waited_has_what_its_step_had() -> None:
     scenario = at_the_start(evaluated_run())
     queue = train_on(scenario, scenario.join(b"a"), 2)
     training = scenario.training
-    expected = Save(2, training.params[:], training.moments, training.loss, {"wa": 0})
+    expected = Save(
+        step=2,
+        params=training.params[:],
+        moments=training.moments,
+        loss=training.loss,
+        contributors={"wa": 0},
+        fingerprint=fingerprint_of(scenario.run),
+    )
 
     train_on(scenario, queue, 3)
     effects = scenario.handle(events.Evaluated(2, 2.5))
@@ -128,7 +143,7 @@ def test_the_next_save_is_due_once_the_evaluation_before_it_is_done() -> None:
     scenario = at_the_start(evaluated_run())
     queue = train_on(scenario, scenario.join(b"a"), 5)
     scenario.handle(events.Evaluated(2, 2.5))
-    scenario.handle(events.Saved(2))
+    scenario.handle(events.Saved(2, 0.5))
 
     train_on(scenario, queue, 1)
 
@@ -192,9 +207,9 @@ def test_nobody_leaves_before_the_last_step_is_evaluated_and_durable() -> None:
     assert only(Finish, scenario.handle(events.Ticked(), 1.0)) == []
 
     assert work(scenario.handle(events.Evaluated(3, 2.5), 1.0)) == [("Save", 3)]
-    effects = scenario.handle(events.Saved(3), 1.0)
+    effects = scenario.handle(events.Saved(3, 0.5), 1.0)
 
-    assert effects[0] == Tell(CheckpointDurable(3))
+    assert effects[0] == Tell(CheckpointDurable(3, 0.5))
     assert effects[-1] == Finish(None)
 
 
@@ -216,7 +231,7 @@ def test_a_stop_waits_a_second_for_evaluations_and_then_saves_without() -> None:
     assert work(scenario.handle(events.StopAsked(), 10.0)) == [("Evaluate", 1)]
     assert scenario.handle(events.StopAsked(), 10.9) == []
     assert work(scenario.handle(events.StopAsked(), 11.0)) == [("Save", 1)]
-    assert only(Finish, scenario.handle(events.Saved(1), 11.0)) == [Finish(None)]
+    assert only(Finish, scenario.handle(events.Saved(1, 0.5), 11.0)) == [Finish(None)]
 
 
 def test_a_stop_takes_an_evaluation_that_is_done_in_time() -> None:
@@ -225,7 +240,7 @@ def test_a_stop_takes_an_evaluation_that_is_done_in_time() -> None:
     scenario.handle(events.StopAsked(), 10.0)
 
     assert work(scenario.handle(events.Evaluated(1, 2.5), 10.5)) == [("Save", 1)]
-    assert only(Finish, scenario.handle(events.Saved(1), 10.5)) == [Finish(None)]
+    assert only(Finish, scenario.handle(events.Saved(1, 0.5), 10.5)) == [Finish(None)]
 
 
 def test_a_stop_during_an_evaluation_saves_both_its_step_and_the_newest() -> None:
@@ -234,8 +249,8 @@ def test_a_stop_during_an_evaluation_saves_both_its_step_and_the_newest() -> Non
 
     assert work(scenario.handle(events.StopAsked(), 10.0)) == []
     assert work(scenario.handle(events.StopAsked(), 11.0)) == [("Save", 2)]
-    assert work(scenario.handle(events.Saved(2), 11.0)) == [("Save", 3)]
-    assert only(Finish, scenario.handle(events.Saved(3), 11.0)) == [Finish(None)]
+    assert work(scenario.handle(events.Saved(2, 0.5), 11.0)) == [("Save", 3)]
+    assert only(Finish, scenario.handle(events.Saved(3, 0.5), 11.0)) == [Finish(None)]
 
 
 def test_an_answer_that_nobody_waits_for_any_more_is_still_told() -> None:

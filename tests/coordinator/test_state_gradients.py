@@ -155,7 +155,7 @@ class Walk:
 
     def _after(self, effects: list[Any]) -> None:
         for save in only(Save, effects):
-            self._scenario.handle(events.Saved(save.step), self._now)
+            self._scenario.handle(events.Saved(save.step, 0.5), self._now)
         for fact in told(effects):
             if isinstance(fact, MemberLost):
                 self._held.pop(fact.name.removeprefix("w").encode(), None)

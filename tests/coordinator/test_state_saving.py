@@ -6,7 +6,7 @@ from coordinator import events
 from coordinator.effects import Finish, Save, Send, Tell
 from coordinator.facts import CheckpointDurable, CheckpointFailed
 from coordinator.settings import CheckpointEvery
-from tests.coordinator.scenario import RUN, Scenario, only, small_run, tasks
+from tests.coordinator.scenario import RUN, Scenario, fingerprint_of, only, small_run, tasks
 from wire.messages import Bye, Hello, Task
 
 pytestmark = pytest.mark.unit
@@ -44,7 +44,7 @@ def test_every_so_many_steps_are_saved() -> None:
     for step in range(1, 6):
         queue = train_on(scenario, queue, 1)
         if step % 2 == 0:
-            assert scenario.handle(events.Saved(step)) == [Tell(CheckpointDurable(step))]
+            assert scenario.handle(events.Saved(step, 0.5)) == [Tell(CheckpointDurable(step, 0.5))]
 
     assert [save.step for save in only(Save, scenario.seen)] == [2, 4]
 
@@ -55,7 +55,7 @@ def test_a_save_is_due_after_so_many_seconds() -> None:
 
     queue = train_on(scenario, queue, 1, now=4.9)
     queue = train_on(scenario, queue, 1, now=5.0)
-    scenario.handle(events.Saved(2), 5.0)
+    scenario.handle(events.Saved(2, 0.5), 5.0)
     queue = train_on(scenario, queue, 1, now=9.9)
     train_on(scenario, queue, 1, now=10.0)
 
@@ -77,7 +77,7 @@ def test_a_failed_save_is_told_and_tried_again_later() -> None:
     effects = scenario.handle(events.SaveFailed(2, "no space"))
     train_on(scenario, queue, 2)
 
-    assert effects == [Tell(CheckpointFailed(2, "no space"))]
+    assert effects == [Tell(CheckpointFailed(2, "no space", 2))]
     assert [save.step for save in only(Save, scenario.seen)] == [2, 4]
     assert only(Finish, scenario.seen) == []
 
@@ -92,10 +92,10 @@ def test_the_last_step_is_saved_before_anybody_is_told_to_go() -> None:
     train_on(scenario, scenario.join(b"a"), 2)
     assert [save.step for save in only(Save, scenario.seen)] == [2]
     assert only(Finish, scenario.seen) == []
-    effects = scenario.handle(events.Saved(2))
+    effects = scenario.handle(events.Saved(2, 0.5))
 
     assert effects == [
-        Tell(CheckpointDurable(2)),
+        Tell(CheckpointDurable(2, 0.5)),
         Send(b"b", Bye(RUN, 4, sid_of_idler, "done", 2)),
         Send(b"a", Bye(RUN, 4, scenario.welcomes[b"a"].sid, "done", 2)),
         Finish(None),
@@ -107,10 +107,11 @@ def test_being_asked_to_stop_saves_the_last_committed_step_and_leaves() -> None:
     train_on(scenario, scenario.join(b"a"), 1)
 
     (save,) = scenario.handle(events.StopAsked())
-    effects = scenario.handle(events.Saved(1))
+    effects = scenario.handle(events.Saved(1, 0.5))
 
     training = scenario.training
-    assert save == Save(1, training.params, training.moments, training.loss, {"wa": 0})
+    fingerprint = fingerprint_of(scenario.run)
+    assert save == Save(1, training.params, training.moments, training.loss, {"wa": 0}, fingerprint)
     sid = scenario.welcomes[b"a"].sid
     assert effects[1:] == [Send(b"a", Bye(RUN, 4, sid, "stopping", 1)), Finish(None)]
 
@@ -126,9 +127,9 @@ def test_a_save_under_way_is_waited_for_and_then_the_newest_step_is_saved() -> N
     train_on(scenario, scenario.join(b"a"), 2)
 
     assert scenario.handle(events.StopAsked()) == []
-    told_and_saved = scenario.handle(events.Saved(1))
+    told_and_saved = scenario.handle(events.Saved(1, 0.5))
 
-    assert told_and_saved[0] == Tell(CheckpointDurable(1))
+    assert told_and_saved[0] == Tell(CheckpointDurable(1, 0.5))
     assert [save.step for save in only(Save, told_and_saved)] == [2]
     assert only(Finish, scenario.seen) == []
 
@@ -153,12 +154,12 @@ def test_no_gradient_is_counted_while_leaving() -> None:
 def test_a_failed_last_save_names_the_newest_durable_step() -> None:
     scenario = Scenario(small_run(steps=3, shards=1), CheckpointEvery(steps=2))
     queue = train_on(scenario, scenario.join(b"a"), 2)
-    scenario.handle(events.Saved(2))
+    scenario.handle(events.Saved(2, 0.5))
     train_on(scenario, queue, 1)
 
     effects = scenario.handle(events.SaveFailed(3, "no space"))
 
-    assert effects[0] == Tell(CheckpointFailed(3, "no space"))
+    assert effects[0] == Tell(CheckpointFailed(3, "no space", 1))
     assert effects[-1] == Finish("no space; step 2 is durable: make room and go on with --resume")
 
 
@@ -177,7 +178,7 @@ def test_nothing_happens_after_the_end() -> None:
 
     assert scenario.receive(b"a", HELLO) == []
     assert scenario.handle(events.Ticked(), 1000.0) == []
-    assert scenario.handle(events.Saved(0)) == []
+    assert scenario.handle(events.Saved(0, 0.5)) == []
 
 
 def test_a_finished_run_that_is_started_again_ends_at_once() -> None:

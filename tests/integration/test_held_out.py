@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.checkpoint import RunDirectory
+from coordinator.run_directory import RunDirectory
 from engine.engines import engine_of
 from engine.evaluate import held_out_loss
 from engine.run import prepare_run
@@ -32,7 +32,7 @@ def whole(shared_lab: Lab) -> Train:
 
 def evaluated(run_dir: Path, step: int) -> float:
     """Evaluate a checkpoint in this process."""
-    checkpoint = RunDirectory(run_dir).load(step)
+    checkpoint = RunDirectory(run_dir).checkpoints.load(step)
     shape = asdict(checkpoint.model)
     del shape["vocab_size"]
     run = prepare_run(DOCUMENTS, checkpoint.train, shape)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from coordinator.checkpoint import Checkpoint, DatasetRecord, RunDirectory
+from coordinator.checkpoint import Checkpoint, DatasetRecord
+from coordinator.run_directory import RunDirectory
 from engine.config import TrainConfig
 from engine.errors import UnknownCharacter
 from engine.optimizer import Moments
@@ -47,12 +48,12 @@ def save(path: Path, *steps: int) -> RunDirectory:
     directory = RunDirectory(path)
     with directory.lock():
         for step in steps:
-            directory.save(checkpoint(step))
+            directory.checkpoints.save(checkpoint(step))
     return directory
 
 
 def spoil(directory: RunDirectory, step: int) -> None:
-    (directory.checkpoints / f"step-{step:08d}.safetensors").write_bytes(b"spoilt")
+    (directory.checkpoints.path / f"step-{step:08d}.safetensors").write_bytes(b"spoilt")
 
 
 # ---- one model ----------------------------------------------------------------------------------
@@ -232,9 +233,9 @@ def test_a_new_run_in_the_same_place_is_followed_from_its_start(tmp_path: Path) 
     follower = Follower(tmp_path)
     follower.refresh()
 
-    for path in directory.checkpoints.iterdir():
+    for path in directory.checkpoints.path.iterdir():
         path.unlink()
-    directory.save(replace(checkpoint(1), run="ab" * 16))
+    directory.checkpoints.save(replace(checkpoint(1), run="ab" * 16))
     follower.refresh()
 
     assert follower.model is not None

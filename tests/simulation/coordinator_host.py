@@ -95,6 +95,7 @@ class CoordinatorHost:
             rng=random.Random(disk.seed),
             evaluations=Evaluations(plan.has_held_out),
             contributors=saved.contributors,
+            fingerprint=saved.fingerprint,
         )
 
     # ---- what chaos does ---------------------------------------------------------------------
@@ -217,7 +218,7 @@ class CoordinatorHost:
             self._handle(events.SaveFailed(save.step, NO_ROOM))
         else:
             self._disk.checkpoints.append(save)
-            self._handle(events.Saved(save.step))
+            self._handle(events.Saved(save.step, 0.0))
 
     def _went_back(self, step: int) -> events.Event:
         if self._world.faults.strikes("save failed"):
@@ -258,7 +259,7 @@ class CoordinatorHost:
 def _beginning(oracle: Oracle) -> Save:
     """The run before its first step, in the form of a save."""
     run = oracle.run
-    return Save(0, run.params, Moments.zeros(run.model.num_params), None, {})
+    return Save(0, run.params, Moments.zeros(run.model.num_params), None, {}, "")
 
 
 def _event(peer: bytes, frames: Frames) -> events.Event:
