@@ -56,16 +56,20 @@ class Saves:
 
     def trouble(self, now: float) -> str:
         """Say what keeps steps from becoming durable, for people; empty if nothing does."""
-        if self.pending_step is not None and now - self._began_s > SAVE_S:
+        if self._is_stuck(now):
             return f"step {self.pending_step} is being saved for {now - self._began_s:.0f} s"
         return self.failure
 
     def risk(self, step: int, now: float) -> str:
         """Say why a run that stands at a step should stop, for people; empty if it may go on."""
         trouble = self.trouble(now)
-        if not trouble or self.unsaved(step) < self._unsaved_max:
+        may_help = self.pending_step is not None and not self._is_stuck(now)
+        if not trouble or may_help or self.unsaved(step) < self._unsaved_max:
             return ""
         return f"expected a save within {self._unsaved_max:,} steps, got none: {trouble}"
+
+    def _is_stuck(self, now: float) -> bool:
+        return self.pending_step is not None and now - self._began_s > SAVE_S
 
     def begin(self, step: int, now: float) -> None:
         assert self.pending_step is None, "two saves at once"

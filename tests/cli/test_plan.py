@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from coordinator.errors import RunDirectoryError
 from coordinator.run_directory import RunDirectory
 from engine.config import TrainConfig
 from engine.errors import ConfigError, DatasetError
+from engine.shards import Cursor
 from tests.cli.runs import FLAGS, TEXT, data_file, plan_of, save
 
 pytestmark = pytest.mark.unit
@@ -171,7 +173,10 @@ def test_more_steps_may_be_asked_for(tmp_path: Path) -> None:
     plan, (line,) = plan_of(tmp_path, "always", steps=20)
 
     assert plan.run.train.steps == 20
-    assert "the learning rate now falls until step 20, not 9" in line
+    assert line == (
+        "the learning rate now falls until step 20, not 9, and goes on at 0.0085 instead of"
+        " 0.00667: the bits are those of neither run from its start"
+    )
 
 
 def test_more_steps_at_a_constant_rate_are_nothing_to_warn_of(tmp_path: Path) -> None:
@@ -221,6 +226,38 @@ def test_another_dataset_than_the_recorded_one_is_refused(tmp_path: Path) -> Non
 
     with pytest.raises(RunDirectoryError, match=r"expected the dataset .* as recorded"):
         plan_of(tmp_path, "always", data=data)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("vocabulary", {"characters": "ba"}),
+        ("generator", {"rng_state": random.Random(9).getstate()}),
+        ("cursor", {"cursor": Cursor(0, 5)}),
+    ],
+)
+def test_a_run_that_would_go_on_elsewhere_is_refused(
+    tmp_path: Path, name: str, changed: dict[str, Any]
+) -> None:
+    """Another version might shuffle, split or number otherwise, and nobody would notice."""
+    directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0], step=3)
+    with directory.lock():
+        directory.checkpoints.save(replace(directory.checkpoints.load(3), step=4, **changed))
+
+    with pytest.raises(RunDirectoryError, match=f"expected the {name} of the run, got another"):
+        plan_of(tmp_path, "always")
+
+
+def test_a_run_goes_on_at_its_cursor(tmp_path: Path) -> None:
+    directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0], step=3)
+    with directory.lock():
+        there = replace(directory.checkpoints.load(3), step=4, cursor=Cursor(1, 1))
+        directory.checkpoints.save(there)
+
+    plan, _ = plan_of(tmp_path, "always")
+
+    assert plan.resumed == there
+    assert len(plan.run.documents) == 7
 
 
 def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:

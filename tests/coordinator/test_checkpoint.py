@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from coordinator.checkpoint import Checkpoint, DatasetRecord
+from coordinator.checkpoint import Checkpoint, DatasetRecord, parse, serialise
 from coordinator.errors import (
     CheckpointCorrupt,
     CheckpointUnwritable,
@@ -21,7 +21,9 @@ from coordinator.errors import (
     RunDirectoryHeld,
 )
 from coordinator.run_directory import RunDirectory
+from coordinator.store import Keep
 from engine.optimizer import Moments
+from engine.shards import Cursor
 from tests.coordinator.disk import full_disk
 from tests.coordinator.scenario import small_run
 
@@ -298,6 +300,85 @@ def test_a_copy_that_a_person_made_does_not_keep_a_run_from_saving(tmp_path: Pat
         made.checkpoints.save(checkpoint(step))
 
     assert made.checkpoints.newest() == (checkpoint(4), [])
+
+
+# ---- which stay ---------------------------------------------------------------------------------
+
+
+def test_the_first_of_every_so_many_steps_stays_for_ever(tmp_path: Path) -> None:
+    made = directory(tmp_path)
+    keep = Keep(newest=2, every=10)
+
+    for step in range(0, 36, 3):
+        made.checkpoints.save(checkpoint(step), keep)
+
+    assert made.checkpoints.steps() == [33, 30, 21, 12, 0]
+
+
+def test_what_stays_does_not_depend_on_the_order_of_looking() -> None:
+    assert Keep(1).of([3, 9, 5]) == {9}
+    assert Keep(2, every=4).of({9, 5, 3, 4, 1}) == {9, 5, 4, 1}
+    assert Keep(9).of([2, 1]) == {1, 2}
+
+
+def test_a_save_never_removes_itself_for_newer_ones_that_are_not_valid(tmp_path: Path) -> None:
+    """Three damaged checkpoints are no reason to forget the only good one."""
+    made = directory(tmp_path, 50, 90, 95, 100)
+    for step in (90, 95, 100):
+        data_file(made, step).write_bytes(b"rot")
+
+    made.checkpoints.save(checkpoint(60))
+
+    newest, complaints = made.checkpoints.newest()
+    assert newest == checkpoint(60)
+    assert len(complaints) == 3
+
+
+def test_what_was_passed_over_is_set_aside_and_kept_for_people(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3, 4, 5)
+    data_file(made, 5).write_bytes(b"rot")
+    data_file(made, 4).unlink()
+
+    made.checkpoints.set_aside_after(3)
+
+    assert made.checkpoints.newest() == (checkpoint(3), [])
+    assert sorted(path.name for path in made.checkpoints.path.glob("*.bad")) == [
+        "step-00000004.json.bad",
+        "step-00000005.json.bad",
+        "step-00000005.safetensors.bad",
+    ]
+    with made.lock():  # tidies
+        assert len(list(made.checkpoints.path.glob("*.bad"))) == 3
+
+
+def test_with_nothing_to_set_aside_nothing_changes(tmp_path: Path) -> None:
+    made = directory(tmp_path, 3)
+
+    made.checkpoints.set_aside_after(3)
+
+    assert made.checkpoints.steps() == [3]
+
+
+# ---- where a run stands -------------------------------------------------------------------------
+
+
+def test_cursor_and_fingerprint_come_back(tmp_path: Path) -> None:
+    made = directory(tmp_path)
+    saved = checkpoint(3, cursor=Cursor(2, 5), fingerprint="ab" * 32)
+
+    made.checkpoints.save(saved)
+
+    assert made.checkpoints.load(3) == saved
+
+
+def test_a_tensor_too_many_is_no_checkpoint_of_ours() -> None:
+    data = serialise(checkpoint(3))
+    tensors = safetensors.numpy.load(data)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    strange = safetensors.numpy.save({**tensors, "wxe": tensors["wpe"]}, header["__metadata__"])
+
+    with pytest.raises(CheckpointCorrupt, match="expected the tensors of its model, got others"):
+        parse(strange)
 
 
 # ---- lock and generation ------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """metrics.jsonl after every kind of end: no step twice, none missing, nothing foreign kept."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -116,6 +118,34 @@ def test_what_was_appended_can_be_made_durable(tmp_path: Path) -> None:
         metrics.sync()
 
     assert len((tmp_path / "m").read_text().splitlines()) == 1
+
+
+def test_after_an_fsync_that_failed_the_file_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel may have dropped what it could not write, and the next fsync would not tell."""
+    with Metrics(tmp_path / "m", 0) as metrics:
+        metrics.append(committed(1))
+        metrics.settle()
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", refuse)
+            with pytest.raises(OSError, match="Input/output error"):
+                metrics.sync()
+        before = (tmp_path / "m").stat().st_ino
+        metrics.append(committed(2))
+        metrics.settle()
+        metrics.sync()
+        assert (tmp_path / "m").stat().st_ino != before
+        now = (tmp_path / "m").stat().st_ino
+        metrics.append(committed(3))
+        metrics.settle()
+        assert (tmp_path / "m").stat().st_ino == now
+
+    assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2, 3)
+
+
+def refuse(_descriptor: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_a_full_disk_keeps_lines_waiting_and_settle_says_so(tmp_path: Path) -> None:

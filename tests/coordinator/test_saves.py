@@ -63,7 +63,9 @@ def test_steps_are_at_risk_only_while_saves_fail() -> None:
     assert saves.risk(25, 1.0) == "expected a save within 15 steps, got none: no space"
     assert saves.unsaved(25) == 15
     saves.begin(30, 2.0)
-    assert saves.risk(30, 2.0), "a save that has only begun has not helped yet"
+    assert saves.trouble(2.0) == "no space", "a save that has only begun has not helped yet"
+    assert saves.risk(30, 2.0) == "", "but it may"
+    assert "step 30 is being saved for 31 s" in saves.risk(30, 33.0)
     saves.succeed(30, 3.0)
     assert saves.risk(1000, 3.0) == ""
 

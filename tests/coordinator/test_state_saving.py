@@ -5,7 +5,8 @@ import pytest
 from coordinator import events
 from coordinator.effects import Finish, Save, Send, Tell
 from coordinator.facts import CheckpointDurable, CheckpointFailed
-from coordinator.settings import CheckpointEvery
+from coordinator.phases import LAST_SAVE_S
+from coordinator.settings import CheckpointEvery, Settings
 from tests.coordinator.scenario import RUN, Scenario, fingerprint_of, only, small_run, tasks
 from wire.messages import Bye, Hello, Task
 
@@ -189,3 +190,136 @@ def test_a_finished_run_that_is_started_again_ends_at_once() -> None:
     again = Scenario(run, durable_step=1, training=first.training)
 
     assert again.seen == [Finish(None)]
+
+
+# ---- a disk that does not take it ---------------------------------------------------------------
+
+
+def at_risk(unsaved_max: int) -> Scenario:
+    """A run that saves every second step, and may lose so many."""
+    settings = Settings(CheckpointEvery(steps=2), unsaved_max=unsaved_max)
+    return Scenario(small_run(steps=9, shards=1), settings=settings)
+
+
+def test_a_run_whose_saves_fail_stops_before_too_much_is_at_risk() -> None:
+    scenario = at_risk(5)
+    queue = train_on(scenario, scenario.join(b"a"), 2)
+    scenario.handle(events.SaveFailed(2, "no space"))
+    queue = train_on(scenario, queue, 2)
+    scenario.handle(events.SaveFailed(4, "no space"))
+    assert only(Finish, scenario.seen) == []
+
+    train_on(scenario, queue, 1)
+    assert [save.step for save in only(Save, scenario.seen)] == [2, 4, 5], "a last attempt"
+    effects = scenario.handle(events.SaveFailed(5, "no space"))
+
+    assert effects[-1] == Finish(
+        "expected a save within 5 steps, got none: no space; step 0 is durable:"
+        " make room and go on with --resume"
+    )
+
+
+def test_a_run_that_stops_because_of_its_disk_has_failed_even_if_the_last_save_succeeds() -> None:
+    scenario = at_risk(2)
+    train_on(scenario, scenario.join(b"a"), 2)
+
+    (told, save) = scenario.handle(events.SaveFailed(2, "no space"))
+    effects = scenario.handle(events.Saved(2, 0.5))
+
+    assert told == Tell(CheckpointFailed(2, "no space", 2))
+    assert isinstance(save, Save)
+    (finish,) = only(Finish, effects)
+    assert finish.failure is not None
+    assert "step 2 is durable" in finish.failure
+
+
+def test_a_save_that_succeeds_again_ends_the_risk() -> None:
+    scenario = at_risk(4)
+    queue = train_on(scenario, scenario.join(b"a"), 2)
+    scenario.handle(events.SaveFailed(2, "no space"))
+    assert scenario.state.status(0.0).save_trouble == "no space"
+    queue = train_on(scenario, queue, 1)
+
+    queue = train_on(scenario, queue, 1)
+    assert only(Finish, scenario.seen) == [], "step 4 is being saved: that counts only once it has"
+    scenario.handle(events.Saved(4, 0.5))
+
+    assert scenario.state.status(0.0).save_trouble == ""
+    train_on(scenario, queue, 4)
+    assert only(Finish, scenario.seen) == []
+
+
+def test_who_asks_for_a_stop_does_not_wait_for_a_disk_that_does_not_answer() -> None:
+    scenario = Scenario(small_run(shards=1))
+    train_on(scenario, scenario.join(b"a"), 1)
+    scenario.handle(events.StopAsked(), 10.0)
+
+    assert scenario.handle(events.StopAsked(), 10.0 + LAST_SAVE_S - 0.1) == []
+    effects = scenario.handle(events.StopAsked(), 10.0 + LAST_SAVE_S)
+
+    sid = scenario.welcomes[b"a"].sid
+    assert effects == [
+        Send(b"a", Bye(RUN, 4, sid, "stopping", 0)),
+        Finish(
+            "expected step 1 to be saved within 8 s, got no answer; step 0 is durable:"
+            " make room and go on with --resume"
+        ),
+    ]
+
+
+def test_a_run_that_is_done_waits_for_its_disk() -> None:
+    scenario = Scenario(small_run(steps=1, shards=1))
+    train_on(scenario, scenario.join(b"a"), 1)
+
+    assert only(Finish, scenario.handle(events.Ticked(), 1000.0)) == []
+    assert only(Finish, scenario.handle(events.Saved(1, 999.0), 1000.0)) == [Finish(None)]
+
+
+def test_committed_and_durable_are_told_apart() -> None:
+    scenario = Scenario(small_run(steps=9, shards=1), CheckpointEvery(steps=2))
+    queue = train_on(scenario, scenario.join(b"a"), 2)
+
+    train_on(scenario, queue, 1)
+
+    status = scenario.state.status(0.0)
+    assert (status.step, status.durable_step, status.saving_step) == (3, 0, 2)
+    scenario.handle(events.Saved(2, 0.5))
+    status = scenario.state.status(0.0)
+    assert (status.step, status.durable_step, status.saving_step) == (3, 2, None)
+
+
+# ---- arithmetic ---------------------------------------------------------------------------------
+
+
+def test_a_run_goes_on_with_the_arithmetic_it_was_trained_with() -> None:
+    run = small_run(shards=1)
+    scenario = Scenario(run, fingerprint=fingerprint_of(run))
+
+    train_on(scenario, scenario.join(b"a"), 1)
+
+    assert scenario.training.step == 1
+
+
+def test_a_run_that_was_trained_with_other_arithmetic_is_left_alone() -> None:
+    run = small_run(shards=1)
+    scenario = Scenario(run, fingerprint="5f" * 32)
+
+    (finish,) = scenario.seen
+    assert isinstance(finish, Finish)
+    assert finish.failure is not None
+    assert finish.failure.startswith(
+        "expected the arithmetic that the run was trained with (fingerprint 5f5f5f5f5f5f), got "
+        + fingerprint_of(run)[:12]
+    )
+    assert "--accept-numerics" in finish.failure
+    assert scenario.receive(b"a", HELLO) == []
+
+
+def test_other_arithmetic_may_be_accepted_and_is_recorded_from_then() -> None:
+    run = small_run(shards=1)
+    settings = Settings(CheckpointEvery(steps=1), accepts_numerics=True)
+    scenario = Scenario(run, settings=settings, fingerprint="5f" * 32)
+
+    train_on(scenario, scenario.join(b"a"), 1)
+
+    assert [save.fingerprint for save in only(Save, scenario.seen)] == [fingerprint_of(run)]

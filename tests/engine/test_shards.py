@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.shards import (
     branch_documents,
+    cursor,
     cut_branch,
     global_batch,
     hold_out,
@@ -148,3 +149,13 @@ def test_a_branch_carries_its_own_documents_and_no_others() -> None:
     ordered = [[i] for i in range(10)]  # shards of 2, 3, 2 and 3
 
     assert branch_documents(ordered, 1, 3, num_shards=4) == [[2], [3], [4], [5], [6]]
+
+
+@pytest.mark.parametrize("step", range(9))
+def test_the_cursor_is_where_the_documents_of_a_step_begin(step: int) -> None:
+    documents = list(range(7))
+
+    there = cursor(step, 3, len(documents))
+
+    assert documents[there.position] == global_batch(documents, step, 3)[0]
+    assert there.epoch * len(documents) + there.position == 3 * step

@@ -4,6 +4,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from threading import Timer
 
 import pytest
 
@@ -226,3 +227,37 @@ def test_neither_end_takes_what_is_no_address(address: str) -> None:
 def test_an_address_that_can_only_be_bound_is_refused_when_connecting(address: str) -> None:
     with pytest.raises(TransportError):
         Connection(address)
+
+
+def test_another_thread_wakes_who_waits() -> None:
+    with Listener("tcp://127.0.0.1:0") as listener:
+        listener.departed()  # takes in that it listens, which would end a wait too
+        began_s = time.monotonic()
+        waker = Timer(0.05, listener.wake)
+        waker.start()
+        listener.wait(PATIENCE_S)
+        waited_s = time.monotonic() - began_s
+        waker.join()
+
+        assert 0.04 < waited_s < PATIENCE_S / 2
+
+
+def test_a_wake_that_comes_first_is_not_lost_and_counts_once() -> None:
+    with Listener("tcp://127.0.0.1:0") as listener:
+        listener.departed()
+        listener.wake()
+        listener.wake()
+        began_s = time.monotonic()
+        listener.wait(PATIENCE_S)
+        woken_s = time.monotonic()
+        listener.wait(0.05)
+
+        assert woken_s - began_s < PATIENCE_S / 2
+        assert time.monotonic() - woken_s >= 0.04
+
+
+def test_waking_who_has_left_does_nothing() -> None:
+    with Listener("tcp://127.0.0.1:0") as listener:
+        for _ in range(10_000):  # more than anybody reads
+            listener.wake()
+    listener.wake()
