@@ -186,10 +186,14 @@ def describe(fact: Fact) -> str:
                 f"going back from step {fact.step} to step {fact.to_step}, before its first answer"
             )
         case CheckpointFailed():
+            if not _is_worth(fact.count):
+                return ""
             return (
                 f"step {fact.step} is not saved: {fact.reason}; training goes on,"
                 f" {fact.unsaved} steps are at risk"
             )
+        case CheckpointDurable() if fact.failed_before:
+            return f"step {fact.step} is saved, after {fact.failed_before} saves that failed"
         case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
             return ""
 

@@ -121,10 +121,12 @@ class CheckpointDurable:
 
     Attributes:
         seconds: that the save took, beside the loop.
+        failed_before: saves that have failed since the one before.
     """
 
     step: int
     seconds: float
+    failed_before: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +135,13 @@ class CheckpointFailed:
 
     Attributes:
         unsaved: steps that a crash would cost now.
+        count: saves that have failed, one after the other.
     """
 
     step: int
     reason: str
     unsaved: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

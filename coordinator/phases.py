@@ -146,8 +146,9 @@ class Phases:
         return self._evaluations.end(step, held_out_loss) + self._leave_if_saved(now)
 
     def on_saved(self, step: int, seconds: float, now: float) -> list[Effect]:
+        told = Tell(facts.CheckpointDurable(step, seconds, self._saves.failures))
         self._saves.succeed(step, now)
-        return [Tell(facts.CheckpointDurable(step, seconds)), *self._leave_if_saved(now)]
+        return [told, *self._leave_if_saved(now)]
 
     def on_save_failed(self, step: int, reason: str, now: float) -> list[Effect]:
         self._saves.fail(step, reason, now)
@@ -155,7 +156,7 @@ class Phases:
             self._saves_last = False
             self._disk_failure = self._disk_failure or reason
         unsaved = self._saves.unsaved(self._training.step)
-        told = Tell(facts.CheckpointFailed(step, reason, unsaved))
+        told = Tell(facts.CheckpointFailed(step, reason, unsaved, self._saves.failures))
         return [told, *self._leave_if_at_risk(now), *self._leave_if_saved(now)]
 
     def _withhold_if_disputed(self) -> None:

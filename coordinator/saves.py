@@ -12,6 +12,7 @@ class Saves:
         durable_step: the newest step that is on disk; -1 if there is none.
         pending_step: the step being written now, or None.
         failure: why the last save failed, for people; empty if it did not.
+        failures: saves that have failed since the last one that did not.
     """
 
     def __init__(self, every: CheckpointEvery, durable_step: int, unsaved_max: int) -> None:
@@ -29,6 +30,7 @@ class Saves:
         self.durable_step = durable_step
         self.pending_step: int | None = None
         self.failure = ""
+        self.failures = 0
 
     @property
     def newest(self) -> str:
@@ -88,11 +90,12 @@ class Saves:
     def succeed(self, step: int, now: float) -> None:
         self._end(step, now)
         self.durable_step = step
-        self.failure = ""
+        self.failure, self.failures = "", 0
 
     def fail(self, step: int, reason: str, now: float) -> None:
         self._end(step, now)
         self.failure = reason
+        self.failures += 1
 
     def _end(self, step: int, now: float) -> None:
         assert step == self.pending_step

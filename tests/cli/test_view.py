@@ -36,8 +36,8 @@ FACTS = [
     BranchHedged("w1-ab", 3, 2, 4, 0.25, 1),
     LiarFound("w1-ab", 3, 2, 4),
     RunWentBack(9, 3),
-    CheckpointDurable(3, 0.5),
-    CheckpointFailed(3, "no space", 7),
+    CheckpointDurable(3, 0.5, 0),
+    CheckpointFailed(3, "no space", 7, 1),
     HeldOutEvaluated(3, 7 / 3),
 ]
 
@@ -95,7 +95,7 @@ def test_what_is_said_is_a_line_too() -> None:
         "{}",
         '{"fact": "Unheard"}',
         '{"fact": "CheckpointDurable"}',
-        '{"fact": "CheckpointDurable", "step": 1, "seconds": 0.5, "more": 2}',
+        '{"fact": "CheckpointDurable", "step": 1, "seconds": 0.5, "failed_before": 0, "more": 2}',
         '{"fact": ["CheckpointDurable"], "step": 1}',
     ],
 )
@@ -127,10 +127,12 @@ def test_a_run_goes_on_when_nobody_reads_any_more() -> None:
         (MessageDropped("bad", 3), "dropped message 3: bad"),
         (GradNotCounted("w1", 3, "MISMATCH"), "gradient of w1 for step 3 not counted: MISMATCH"),
         (
-            CheckpointFailed(3, "no space", 7),
+            CheckpointFailed(3, "no space", 7, 1),
             "step 3 is not saved: no space; training goes on, 7 steps are at risk",
         ),
-        (CheckpointDurable(3, 0.5), ""),
+        (CheckpointFailed(9, "no space", 7, 99), ""),
+        (CheckpointDurable(3, 0.5, 0), ""),
+        (CheckpointDurable(3, 0.5, 4), "step 3 is saved, after 4 saves that failed"),
         (StepCommitted(3, 1.0, 8, 0.1, 2, 0.01), ""),
         (HeldOutEvaluated(3, 2.5), ""),
     ],
@@ -190,7 +192,7 @@ def test_what_happens_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> No
     view = PlainView(50)
 
     view.observe(MemberJoined("w1", "host", 11, 1))
-    view.observe(CheckpointDurable(3, 0.5))
+    view.observe(CheckpointDurable(3, 0.5, 0))
     view.say("a word")
 
     assert capsys.readouterr().err == "w1 joined from host (workers 1)\na word\n"

@@ -209,7 +209,7 @@ def test_nobody_leaves_before_the_last_step_is_evaluated_and_durable() -> None:
     assert work(scenario.handle(events.Evaluated(3, 2.5), 1.0)) == [("Save", 3)]
     effects = scenario.handle(events.Saved(3, 0.5), 1.0)
 
-    assert effects[0] == Tell(CheckpointDurable(3, 0.5))
+    assert effects[0] == Tell(CheckpointDurable(3, 0.5, 0))
     assert effects[-1] == Finish(None)
 
 

@@ -45,7 +45,9 @@ def test_every_so_many_steps_are_saved() -> None:
     for step in range(1, 6):
         queue = train_on(scenario, queue, 1)
         if step % 2 == 0:
-            assert scenario.handle(events.Saved(step, 0.5)) == [Tell(CheckpointDurable(step, 0.5))]
+            assert scenario.handle(events.Saved(step, 0.5)) == [
+                Tell(CheckpointDurable(step, 0.5, 0))
+            ]
 
     assert [save.step for save in only(Save, scenario.seen)] == [2, 4]
 
@@ -78,7 +80,7 @@ def test_a_failed_save_is_told_and_tried_again_later() -> None:
     effects = scenario.handle(events.SaveFailed(2, "no space"))
     train_on(scenario, queue, 2)
 
-    assert effects == [Tell(CheckpointFailed(2, "no space", 2))]
+    assert effects == [Tell(CheckpointFailed(2, "no space", 2, 1))]
     assert [save.step for save in only(Save, scenario.seen)] == [2, 4]
     assert only(Finish, scenario.seen) == []
 
@@ -96,7 +98,7 @@ def test_the_last_step_is_saved_before_anybody_is_told_to_go() -> None:
     effects = scenario.handle(events.Saved(2, 0.5))
 
     assert effects == [
-        Tell(CheckpointDurable(2, 0.5)),
+        Tell(CheckpointDurable(2, 0.5, 0)),
         Send(b"b", Bye(RUN, 4, sid_of_idler, "done", 2)),
         Send(b"a", Bye(RUN, 4, scenario.welcomes[b"a"].sid, "done", 2)),
         Finish(None),
@@ -130,7 +132,7 @@ def test_a_save_under_way_is_waited_for_and_then_the_newest_step_is_saved() -> N
     assert scenario.handle(events.StopAsked()) == []
     told_and_saved = scenario.handle(events.Saved(1, 0.5))
 
-    assert told_and_saved[0] == Tell(CheckpointDurable(1, 0.5))
+    assert told_and_saved[0] == Tell(CheckpointDurable(1, 0.5, 0))
     assert [save.step for save in only(Save, told_and_saved)] == [2]
     assert only(Finish, scenario.seen) == []
 
@@ -160,7 +162,7 @@ def test_a_failed_last_save_names_the_newest_durable_step() -> None:
 
     effects = scenario.handle(events.SaveFailed(3, "no space"))
 
-    assert effects[0] == Tell(CheckpointFailed(3, "no space", 1))
+    assert effects[0] == Tell(CheckpointFailed(3, "no space", 1, 1))
     assert effects[-1] == Finish("no space; step 2 is durable: make room and go on with --resume")
 
 
@@ -226,7 +228,7 @@ def test_a_run_that_stops_because_of_its_disk_has_failed_even_if_the_last_save_s
     (told, save) = scenario.handle(events.SaveFailed(2, "no space"))
     effects = scenario.handle(events.Saved(2, 0.5))
 
-    assert told == Tell(CheckpointFailed(2, "no space", 2))
+    assert told == Tell(CheckpointFailed(2, "no space", 2, 1))
     assert isinstance(save, Save)
     (finish,) = only(Finish, effects)
     assert finish.failure is not None

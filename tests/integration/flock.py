@@ -246,10 +246,15 @@ class Lab:
     def assert_nobody_is_left(self, within_s: float = 10.0) -> None:
         wait_until("every process to end", lambda: not self.left(), within_s)
 
-    def kill_all(self) -> None:
+    def kill_everybody(self) -> None:
+        """Kill every process at once, as a power failure does."""
         while pids := self.left():
             for pid in pids:
                 _kill(pid)
+
+    def kill_all(self) -> None:
+        """Leave nobody behind."""
+        self.kill_everybody()
         for process in self._started:
             process.exit_code()
         if self._forks is not None:

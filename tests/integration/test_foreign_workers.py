@@ -3,15 +3,13 @@
 A machine of another kind is made from this one by what Python or the linker loads first.
 """
 
-import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.integration.crew import STEPS, Crew
 from tests.integration.flock import ROOT, Lab, Process, metrics
+from tests.integration.libraries import OTHER_EXP, built
 from tests.integration.oracle import Job
 
 pytestmark = pytest.mark.integration
@@ -31,15 +29,6 @@ OTHER_ARITHMETIC = """
 import math
 right = math.exp
 math.exp = lambda x: math.nextafter(right(x), 0.0)
-"""
-OTHER_LIBRARY = """
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <math.h>
-double exp(double x) {
-    double (*right)(double) = (double (*)(double))dlsym(RTLD_NEXT, "exp");
-    return nextafter(right(x), 0.0);
-}
 """
 
 
@@ -62,7 +51,7 @@ def start_worker_of(kind: str, lab: Lab, address: str) -> Process:
     directory.mkdir(exist_ok=True)
     said = ["worker", f"--connect={address}", "--name=stranger"]
     if kind == "another C library":
-        return lab.start(*said, LD_PRELOAD=str(built(directory)))
+        return lab.start(*said, LD_PRELOAD=str(built(OTHER_EXP, directory / "exp.so")))
     sources = {
         "another version": OTHER_VERSION,
         "another config": OTHER_CONFIG,
@@ -70,18 +59,6 @@ def start_worker_of(kind: str, lab: Lab, address: str) -> Process:
     }
     (directory / "sitecustomize.py").write_text(sources[kind])
     return lab.start(*said, PYTHONPATH=f"{directory}:{ROOT}")
-
-
-def built(directory: Path) -> Path:
-    """Compile the library whose exp is one bit off."""
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler to make another C library with")
-    source, library = directory / "exp.c", directory / "exp.so"
-    source.write_text(OTHER_LIBRARY)
-    command = [compiler, "-shared", "-fPIC", "-O0", str(source), "-o", str(library), "-lm", "-ldl"]
-    subprocess.run(command, check=True)
-    return library
 
 
 @pytest.mark.parametrize(

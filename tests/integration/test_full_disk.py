@@ -18,10 +18,10 @@ JOB = Job()
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, of half a megabyte."""
+    """A file system of its own, of two megabytes."""
     path = tmp_path / "disk"
     path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(path)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("only root may mount the small file system that this test fills")
     try:
@@ -86,4 +86,39 @@ def test_a_disk_that_is_full_from_the_start_is_one_line(
     assert len(train.errors) == 1, train.stderr
     assert re.search(r"expected .* No space left on device", train.errors[0])
     assert "Traceback" not in train.stderr
+    lab.assert_nobody_is_left()
+
+
+def test_a_disk_that_has_room_again_in_time_costs_nothing(lab: Lab, small_disk: Path) -> None:
+    """Somebody makes room while the run goes on in memory."""
+    run_dir = small_disk / "run"
+    job = Job(steps=3000, batch_size=64, n_embd=16, n_head=4, engine="compiled")
+    train = lab.train(job, "--workers=1", "--checkpoint-every=20", run_dir=run_dir)
+    train.wait_for_step(30)
+
+    ballast = fill(small_disk)
+    said = train.wait_until_it_says("is not saved: ")
+    ballast.unlink()
+
+    assert re.search(r"No space left on device.*; training goes on, \d+ steps are at risk", said)
+    assert train.summary()["weights_sha256"] == job.expected().weights_sha256
+    assert train.losses() == job.expected().losses
+
+
+def test_a_disk_that_stays_full_stops_the_run_before_too_much_is_at_risk(
+    lab: Lab, small_disk: Path
+) -> None:
+    run_dir = small_disk / "run"
+    job = Job(steps=1_000_000, batch_size=64, n_embd=16, n_head=4, engine="compiled")
+    flags = ["--workers=1", "--checkpoint-every=20", "--max-unsaved=200"]
+    train = lab.train(job, *flags, run_dir=run_dir)
+    train.wait_for_step(30)
+
+    fill(small_disk)
+
+    assert train.exit_code() == 1
+    (line,) = train.errors
+    assert "expected a save within 200 steps, got none" in line
+    assert "No space left on device" in line
+    assert f"step {checkpointed_step(run_dir)} is durable: make room" in line
     lab.assert_nobody_is_left()
