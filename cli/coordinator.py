@@ -87,7 +87,7 @@ def coordinator(
             write_address(run_dir / ADDRESS_FILE, status_address)
             write_address(address_file, address)
             if log_format == "text":
-                view.say(f"coordinator at {address}, run in {run_dir}")
+                view.say(f"coordinator at {address}, run in {run_dir}{plan.beginning}")
 
         try:
             with stop:

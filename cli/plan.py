@@ -34,6 +34,11 @@ class Plan:
     dataset: Dataset
     resumed: Checkpoint | None
 
+    @property
+    def beginning(self) -> str:
+        """Say where it goes on, for people; empty if it begins."""
+        return "" if self.resumed is None else f", from step {self.resumed.step}"
+
 
 def plan_run(
     directory: RunDirectory,

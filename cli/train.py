@@ -75,7 +75,7 @@ def train(
     say(
         f"{len(plan.run.documents):,} documents ({plan.dataset.name}),"
         f" {plan.run.model.num_params:,} parameters, {num_workers} workers,"
-        f" run in {directory.path}, sampler at {sampler_bind}"
+        f" run in {directory.path}{plan.beginning}, sampler at {sampler_bind}"
     )
     view = choose_view("text", steps)
     try:

@@ -1,4 +1,4 @@
-"""A run that was begun here goes on where numbers are rounded otherwise, if that is asked for."""
+"""Runs that go on: past their end, and on machines that round otherwise."""
 
 import json
 
@@ -11,8 +11,7 @@ from tests.integration.oracle import Job
 
 pytestmark = pytest.mark.integration
 
-JOB = Job(steps=6)  # eager: its exponentials are the C library's
-LONGER = Job(steps=12)
+SHORT, LONGER = Job(steps=6), Job(steps=12)  # eager: its exponentials are the C library's
 
 
 def test_a_run_goes_on_with_other_arithmetic_only_when_told_to(lab: Lab) -> None:
@@ -51,3 +50,33 @@ def test_a_run_goes_on_with_other_arithmetic_only_when_told_to(lab: Lab) -> None
     after, _ = directory.checkpoints.newest()
     assert after is not None
     assert after.fingerprint not in ("", before.fingerprint)
+
+
+def test_at_a_constant_rate_a_run_that_is_made_longer_is_one_that_was_always_so_long(
+    lab: Lab,
+) -> None:
+    run_dir = lab.directory / "run"
+    flags = ["--workers=2", "--schedule=constant"]
+    whole = lab.train(LONGER, *flags).summary()
+    lab.train(SHORT, *flags, run_dir=run_dir).summary()
+
+    longer = lab.train(LONGER, *flags, "--resume", run_dir=run_dir)
+
+    assert longer.summary()["weights_sha256"] == whole["weights_sha256"]
+    assert [line["step"] for line in longer.metrics()] == list(range(1, LONGER.steps + 1))
+    assert "learning rate" not in longer.stderr
+
+
+def test_a_falling_rate_goes_on_along_the_longer_schedule_and_says_so(lab: Lab) -> None:
+    run_dir = lab.directory / "run"
+    lab.train(SHORT, "--workers=2", run_dir=run_dir).summary()
+
+    longer = lab.train(LONGER, "--workers=2", "--resume", run_dir=run_dir)
+
+    assert longer.summary()["steps"] == LONGER.steps
+    said = "now falls until step 12, not 6, and goes on at 0.01 instead of 0:"
+    assert said in longer.stderr
+    rates = [line["learning_rate"] for line in longer.metrics()]
+    before = [0.02 * (1 - step / 6) for step in range(6)]
+    assert rates == pytest.approx(before + [0.02 * (1 - step / 12) for step in range(6, 12)])
+    assert longer.losses()[:6] == SHORT.expected().losses
