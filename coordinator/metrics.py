@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from coordinator.facts import StepCommitted
-from coordinator.files import write_durably
+from coordinator.files import sync_directory, write_durably
 
 LINE_END = b"}\n"
 
@@ -36,6 +36,7 @@ class Metrics:
     def __init__(self, path: Path, step: int) -> None:
         """Open the file and forget every line after `step`: those steps are computed again."""
         path.touch()
+        sync_directory(path.parent)
         self._path = path
         self._file = path.open("r+b", buffering=0)
         self._is_doubtful = False  # whether what was written has reached the disk

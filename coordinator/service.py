@@ -230,10 +230,10 @@ class CoordinatorService:
         self._saving.settle()  # else what is revoked could be saved afterwards
         try:
             directory.revoke(step)
+            checkpoint, _ = directory.checkpoints.newest()
+            directory.checkpoints.set_aside_after(-1 if checkpoint is None else checkpoint.step)
         except CheckpointUnwritable as error:
             return events.Failed(str(error), saves_last=False)
-        checkpoint, _ = directory.checkpoints.newest()
-        directory.checkpoints.set_aside_after(-1 if checkpoint is None else checkpoint.step)
         if checkpoint is None:
             self._metrics.go_back(0)
             moments = Moments.zeros(run.model.num_params)
