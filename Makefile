@@ -2,15 +2,21 @@
 PYTHON ?= python3
 UV ?= uv
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip -qq --disable-pip-version-check install
+INSTALL = $(@D)/bin/python -m pip -qq --disable-pip-version-check install
 LOCK := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--fork-strategy fewest --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+# The tests that need PyTorch have an environment of their own: nothing else does with so much.
+TORCH := 2.13.0
+TORCH_VENV := .venv-torch
+TORCH_PYTHON := $(TORCH_VENV)/bin/python
+INSTALL_TORCH := $(TORCH_PYTHON) -m pip -qq --disable-pip-version-check install torch==$(TORCH)
 
 # Two at a time: most integration tests wait for their processes. The tests of a file stay together
 # and in order: they share runs.
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup train test test-long soak sim check lint lock clean
+.PHONY: help setup train test test-long test-torch soak sim check lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -25,6 +31,14 @@ test: lint ## the gate: lint, then every test that is not marked long
 
 test-long: setup ## the trials that only .ci/run makes time for
 	$(BIN)/python -m pytest -m "long and not soak"
+
+test-torch: $(TORCH_VENV)/.dev-installed ## what needs PyTorch; says so where it cannot be installed
+	@if said=$$($(INSTALL_TORCH) 2>&1); then \
+		$(TORCH_PYTHON) -m pytest -m torch; \
+	else \
+		why=$$(printf '%s\n' "$$said" | tail -n 1); \
+		echo "nothing is tested: torch $(TORCH) cannot be installed here: $$why"; \
+	fi
 
 soak: setup ## the most trials of everything: an hour or two
 	$(BIN)/python -m tests.simulation --seeds 10000
@@ -46,13 +60,13 @@ lock: ## resolve pyproject.toml into both lock files (needs uv); ARGS=--upgrade 
 	$(LOCK) --group dev $(ARGS) --constraint requirements.lock --output-file requirements-dev.lock
 
 clean: ## remove .venv, caches and build files; runs/ stays
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(TORCH_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-.venv/.created:
+.venv/.created $(TORCH_VENV)/.created:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("expected Python 3.11 or newer, got %d.%d - PYTHON=$(PYTHON); name another: make PYTHON=python3.13" % v[:2])'
-	@echo "making .venv with $$($(PYTHON) --version)"
-	@$(PYTHON) -m venv .venv && touch $@
+	@echo "making $(@D) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(@D) && touch $@
 
 .venv/.train-installed: .venv/.created requirements.lock pyproject.toml
 	@echo "installing gradflock and requirements.lock into .venv"
@@ -63,3 +77,8 @@ clean: ## remove .venv, caches and build files; runs/ stays
 .venv/.dev-installed: .venv/.train-installed requirements-dev.lock
 	@echo "installing requirements-dev.lock into .venv"
 	@$(INSTALL) --require-hashes -r requirements-dev.lock && touch $@
+
+$(TORCH_VENV)/.dev-installed: $(TORCH_VENV)/.created requirements-dev.lock pyproject.toml
+	@echo "installing gradflock and requirements-dev.lock into $(@D)"
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@$(INSTALL) --no-deps --no-build-isolation --editable . && touch $@

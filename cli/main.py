@@ -19,6 +19,7 @@ COMMANDS = {  # name -> where it is; what one of them imports, another need not 
     "serve": "cli.serve:serve",
     "sample": "cli.sample:sample",
     "status": "cli.status:status",
+    "checkpoint": "cli.checkpoint:checkpoint",
     "explain": "cli.explain:explain",
     "compile": "cli.compile:compile_kernels",
 }

@@ -153,15 +153,21 @@ class Metrics:
 
 def held_out_loss_of(path: Path, step: int) -> float | None:
     """Give what the line of a step says: NaN if it was not finite, None if it is not known."""
+    return held_out_losses(path).get(step)
+
+
+def held_out_losses(path: Path) -> dict[int, float]:
+    """Give the held-out loss of every step that was evaluated: NaN if it was not finite."""
     try:
         lines = path.read_text(errors="replace").splitlines(keepends=True)
     except OSError:
-        return None
-    values = next((v for v in map(_parse, reversed(lines)) if v["step"] == step), {})
-    loss = values.get("held_out_loss", 0)
-    if loss is None:
-        return math.nan
-    return loss if isinstance(loss, float) else None
+        return {}
+    losses = {}
+    for values in map(_parse, (line for line in lines if '"held_out_loss"' in line)):
+        loss = values.get("held_out_loss", 0)
+        if loss is None or isinstance(loss, float):
+            losses[values["step"]] = math.nan if loss is None else loss
+    return losses
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -4,14 +4,14 @@ import random
 
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="needs PyTorch: make test-torch", exc_type=ImportError)
 
 from benchmarks.torch_peer import Peer, pad  # noqa: E402
 from engine.config import ModelConfig  # noqa: E402
 from engine.engines import engine_of  # noqa: E402
 from engine.params import initialise, layout_of  # noqa: E402
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.torch]
 
 CONFIG = ModelConfig(vocab_size=5, n_layer=2, n_embd=4, n_head=2, block_size=6)
 PARAMS = initialise(CONFIG, random.Random(1))
