@@ -1,7 +1,7 @@
 """The processes that `train` starts on this machine: one coordinator, workers, a sampler.
 
 Each is a direct child whose command line names its role, and leaves by itself when this process
-dies. A worker or sampler that dies is replaced, within reason.
+dies. One that dies is replaced, within reason: the coordinator by `Supervisor`, all others here.
 """
 
 import os
@@ -109,6 +109,22 @@ class Role:
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+class Patience:
+    """With one role that ends again and again."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def ends_with(self, *, has_failed: bool, is_forgiven: bool) -> bool:
+        """Count one more end of the role; say whether it was one too many.
+
+        Args:
+            is_forgiven: the role has done so well meanwhile that earlier failures are forgotten.
+        """
+        self._failures = (0 if is_forgiven else self._failures) + has_failed
+        return self._failures >= STARTS_MAX
+
+
 class Flock:
     """The workers and the sampler of one run; the dead are replaced."""
 
@@ -123,7 +139,7 @@ class Flock:
         self._start = start
         self._sampler = sampler
         self._roles = {name: start(name) for name in (*workers, sampler)}
-        self._failures = dict.fromkeys(self._roles, 0)
+        self._patience = {name: Patience() for name in self._roles}
 
     def replace_dead(self, say: Callable[[str], None]) -> None:
         """Start those again that have ended, whatever ended them.
@@ -135,10 +151,10 @@ class Flock:
             code = role.exit_code
             if code is None:
                 continue
-            has_failed = code > 0 or role.age_s < INFANT_S
-            failures = self._failures[name] if role.age_s < STEADY_S else 0
-            self._failures[name] = failures + has_failed
-            if code == errors.REFUSED or self._failures[name] >= STARTS_MAX:
+            is_over = self._patience[name].ends_with(
+                has_failed=code > 0 or role.age_s < INFANT_S, is_forgiven=role.age_s >= STEADY_S
+            )
+            if code == errors.REFUSED or is_over:
                 others = [other for other in self._roles if other not in (name, self._sampler)]
                 if name != self._sampler and (code != errors.REFUSED or not others):
                     raise RoleFailed(role.ending())

@@ -11,11 +11,13 @@ from typing import Any
 
 from cli import errors
 from cli.errors import RoleFailed
-from cli.roles import LEAVE_S, Flock, Role
+from cli.plan import RESUME_ALWAYS
+from cli.roles import LEAVE_S, Flock, Patience, Role
 from cli.stopping import StopFlag
 from cli.view import Said, View, read_fact
-from coordinator.facts import RunWentBack, StepCommitted
+from coordinator.facts import CheckpointDurable, RunWentBack, StepCommitted
 from coordinator.run_directory import RunDirectory
+from coordinator.status_door import ANY_PORT
 
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound
@@ -41,12 +43,17 @@ class LocalRun:
     def address_file(self) -> Path:
         return self.directory.path / "coordinator.address"
 
-    def coordinator_arguments(self) -> list[str]:
-        flags = self.flags.items()
+    def coordinator_arguments(self, address: str = ANY_PORT, **others: Any) -> list[str]:
+        """Give a coordinator's command line.
+
+        Args:
+            others: flags in place of those that were said at first.
+        """
+        flags = {**self.flags, **others}.items()
         said = {name: value for name, value in flags if value is not None and value is not False}
         return [
             "coordinator",
-            "--bind=tcp://127.0.0.1:0",
+            f"--bind={address}",
             f"--run-dir={self.directory.path}",
             f"--address-file={self.address_file}",
             "--log-format=json",
@@ -54,29 +61,49 @@ class LocalRun:
         ]
 
 
+@dataclass(slots=True)
+class Told:
+    """What one coordinator process has told so far.
+
+    Attributes:
+        unread: the beginning of a line.
+        last_words: the newest line that was no fact.
+        has_saved: a step became durable.
+    """
+
+    unread: bytes = b""
+    last_words: str = ""
+    is_last_step_seen: bool = False
+    has_saved: bool = False
+
+
 class Supervisor:
-    """Starts the roles, shows what the coordinator tells, and leaves nobody behind."""
+    """Starts the roles, shows what the coordinator tells, and leaves nobody behind.
+
+    A coordinator that a signal has killed is started again on the same address: its workers wait
+    there for the next. One that exits by itself has had a reason, and is not.
+    """
 
     def __init__(self, local: LocalRun, view: View, stop: StopFlag) -> None:
         self._local = local
         self._view = view
         self._stop = stop
         self._flock: Flock | None = None
-        self._unread = b""
-        self._last_words = ""
-        self._is_last_step_seen = False
+        self._address = ANY_PORT  # of the coordinator; the first start finds a port, and it stays
+        self._patience = Patience()
+        self._told = Told()
 
     def run(self) -> None:
         """Return when the coordinator has finished, or has saved because it was asked to.
 
         Raises:
             RoleFailed: a role failed for good.
+            RunDirectoryHeld: the coordinator was killed, and another one has taken its place.
         """
-        self._local.address_file.unlink(missing_ok=True)
-        coordinator = Role("coordinator", self._local.coordinator_arguments(), None)
-        os.set_blocking(coordinator.stderr_fd, False)
+        coordinator = self._start_coordinator()
         try:
-            self._follow(coordinator)
+            while not self._follow(coordinator):
+                coordinator = self._start_coordinator_again(coordinator)
         finally:
             self._end(coordinator)
         has_left_well = coordinator.exit_code in (errors.DONE, errors.INTERRUPTED)
@@ -84,29 +111,65 @@ class Supervisor:
         is_by_signal = self._stop() and (coordinator.exit_code or 0) < 0
         if not has_left_well and not is_by_signal:
             run_dir = self._local.directory.path
-            has_explained = (coordinator.exit_code or 0) > 0 and self._last_words
+            has_explained = (coordinator.exit_code or 0) > 0 and self._told.last_words
             raise RoleFailed(
-                self._last_words
+                self._told.last_words
                 if has_explained
                 else f"expected the coordinator to finish, got: {coordinator.ending()} — {run_dir};"
                 f" go on with gradflock train --resume --run-dir {run_dir}"
             )
 
-    def _follow(self, coordinator: Role) -> None:
+    def _start_coordinator(self, **others: Any) -> Role:
+        self._local.address_file.unlink(missing_ok=True)
+        self._told = Told()
+        arguments = self._local.coordinator_arguments(self._address, **others)
+        coordinator = Role("coordinator", arguments, None)
+        os.set_blocking(coordinator.stderr_fd, False)
+        return coordinator
+
+    def _start_coordinator_again(self, killed: Role) -> Role:
+        directory = self._local.directory
+        with directory.lock():  # so that what a save or a revocation has left is gone
+            checkpoint, complaints = directory.checkpoints.newest()
+        for complaint in complaints:
+            self._view.say(f"passed over a checkpoint: {complaint}")
+        step = 0 if checkpoint is None else checkpoint.step
+        self._view.say(f"{killed.ending()}; starting it again, from step {step}")
+        self._view.go_back(step)
+        if checkpoint is None:
+            return self._start_coordinator()
+        return self._start_coordinator(resume=RESUME_ALWAYS)
+
+    def _follow(self, coordinator: Role) -> bool:
+        """Show what a coordinator tells, until it ends or somebody wants to stop.
+
+        Returns:
+            Whether that was the end; if not, it was killed and may be started again.
+        """
         start_by_s = time.monotonic() + START_S
+        is_bound = False
         while coordinator.exit_code is None and not self._stop():
             self._show(coordinator)
-            if self._flock is not None:
-                if not self._is_last_step_seen:
-                    self._flock.replace_dead(self._view.say)
-            elif self._local.address_file.exists():
+            if self._flock is not None and not self._told.is_last_step_seen:
+                self._flock.replace_dead(self._view.say)
+            if is_bound:
+                continue
+            is_bound = self._local.address_file.exists()
+            if is_bound and self._flock is None:
+                self._address = self._local.address_file.read_text().strip()
                 workers = [f"worker {i}" for i in range(1, self._local.workers + 1)]
                 self._flock = Flock(self._start, workers, SAMPLER)
-            elif time.monotonic() > start_by_s:
+            elif not is_bound and time.monotonic() > start_by_s:
                 raise RoleFailed(
                     f"expected the coordinator to start within {START_S:g} s, got nothing"
                     f" — {self._local.directory.path}; see logs/coordinator.log there"
                 )
+        if self._stop() or (coordinator.exit_code or 0) >= 0:
+            return True
+        while self._show(coordinator):  # its last words say how far it was
+            pass
+        has_saved = self._told.has_saved
+        return self._patience.ends_with(has_failed=not has_saved, is_forgiven=has_saved)
 
     def _end(self, coordinator: Role) -> None:
         coordinator.terminate()
@@ -128,8 +191,7 @@ class Supervisor:
             arguments += [f"--bind={local.sampler_bind}", *local.sampler_flags]
             arguments += [f"--address-file={local.directory.path / 'sampler.address'}"]
         else:
-            address = local.address_file.read_text().strip()
-            arguments = ["worker", f"--connect={address}", f"--name={name.replace(' ', '-')}"]
+            arguments = ["worker", f"--connect={self._address}", f"--name={name.replace(' ', '-')}"]
         return Role(name, arguments, local.log(name))
 
     def _show(self, coordinator: Role) -> bool:
@@ -143,7 +205,7 @@ class Supervisor:
             data = os.read(coordinator.stderr_fd, READ_BYTES)
         except BlockingIOError:
             return False
-        *lines, self._unread = (self._unread + data).split(b"\n")
+        *lines, self._told.unread = (self._told.unread + data).split(b"\n")
         for line in lines:
             self._tell(line.decode(errors="replace"))
         return bool(data)
@@ -154,14 +216,16 @@ class Supervisor:
             self._view.say(fact.text)
             return
         if isinstance(fact, str):
-            self._last_words = fact.removeprefix("gradflock: ")
+            self._told.last_words = fact.removeprefix("gradflock: ")
             with suppress(OSError), self._local.log("coordinator").open("a") as log:
                 log.write(fact + "\n")
             return
         if isinstance(fact, RunWentBack):
-            self._is_last_step_seen = False
+            self._told.is_last_step_seen = False
+        if isinstance(fact, CheckpointDurable):
+            self._told.has_saved = True
         if isinstance(fact, StepCommitted):
-            self._is_last_step_seen = fact.step >= self._local.steps
+            self._told.is_last_step_seen = fact.step >= self._local.steps
         self._view.observe(fact)
 
 

@@ -35,6 +35,7 @@ from coordinator.rate import Rate
 
 PLAIN_EVERY_S = 2.0  # at most one progress line in this time
 SHOWN = 10  # of what may happen again and again, a line each; then only each power of ten
+WAITING = "waiting for workers"
 
 _FACTS = {kind.__name__: kind for kind in get_args(Fact)}
 
@@ -51,6 +52,9 @@ class View(Protocol):
     def observe(self, fact: Fact) -> None: ...
 
     def say(self, text: str) -> None: ...
+
+    def go_back(self, step: int) -> None:
+        """Show no more than the steps up to this one: those after it are computed again."""
 
     def close(self) -> None: ...
 
@@ -75,6 +79,9 @@ class JsonView:
 
     def say(self, text: str) -> None:
         self._write({"say": text})
+
+    def go_back(self, step: int) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -127,6 +134,9 @@ class PlainView:
     def say(self, text: str) -> None:
         say(text)
 
+    def go_back(self, _step: int) -> None:
+        self._progress.forget()
+
     def close(self) -> None:
         pass
 
@@ -143,7 +153,7 @@ class LiveView:
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self._task = self._bar.add_task("waiting for workers", total=steps)
+        self._task = self._bar.add_task(WAITING, total=steps)
         self._bar.start()
 
     def observe(self, fact: Fact) -> None:
@@ -154,6 +164,10 @@ class LiveView:
 
     def say(self, text: str) -> None:
         self._bar.console.print(escape(text), highlight=False)
+
+    def go_back(self, step: int) -> None:
+        self._progress.forget()
+        self._bar.update(self._task, completed=step, description=WAITING)
 
     def close(self) -> None:
         self._bar.stop()
@@ -218,8 +232,8 @@ class _Progress:
             self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
         elif isinstance(fact, CheckpointDurable):
             self._durable = f"  durable {fact.step}"
-        elif isinstance(fact, RunWentBack):  # what was known is of steps that are undone
-            self._newest, self._held_out, self._durable = None, "", ""
+        elif isinstance(fact, RunWentBack):
+            self.forget()
         elif isinstance(fact, StepCommitted):
             self._newest = fact
             self._rate.add(fact.documents, fact.seconds)
@@ -231,6 +245,10 @@ class _Progress:
             f"loss {newest.loss:.4f}{self._held_out}"
             f"  {rate}  workers {newest.workers}{self._durable}"
         )
+
+    def forget(self) -> None:
+        """Forget what is known of steps that are undone."""
+        self._newest, self._held_out, self._durable = None, "", ""
 
     @property
     def step(self) -> int:

@@ -67,13 +67,17 @@ class CheckpointStore:
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """Load the newest valid checkpoint; also say which newer ones were passed over, and why."""
-        complaints: list[str] = []
-        for step in self.steps():
-            try:
-                return self.load(step), complaints
-            except CheckpointCorrupt as error:
-                complaints.append(str(error))
-        return None, complaints
+        while True:
+            complaints: list[str] = []
+            for step in self.steps():
+                try:
+                    return self.load(step), complaints
+                except CheckpointCorrupt as error:
+                    if step not in self.steps():
+                        break  # it was removed meanwhile, since newer ones have come: look again
+                    complaints.append(str(error))
+            else:
+                return None, complaints
 
     def load(self, step: int) -> Checkpoint:
         """Read one checkpoint.

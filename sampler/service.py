@@ -28,7 +28,7 @@ from wire.sampling import (
 from wire.transport import Listener
 
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
-REFRESH_S = 0.5  # how often it looks for a newer checkpoint
+REFRESH_S = 0.1  # how often it looks for a newer checkpoint
 OPEN_REQUESTS_MAX = 64  # requests under way; one more is told to come back
 MESSAGES_PER_TURN = 100  # so that a flood cannot keep the work from being done
 FRAME_BYTES_MAX = 64 * 1024  # far above a request

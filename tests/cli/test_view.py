@@ -198,6 +198,21 @@ def test_what_happens_is_shown_at_once(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "w1 joined from host (workers 1)\na word\n"
 
 
+def test_steps_that_are_computed_again_are_not_shown_as_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain, live = PlainView(9), LiveView(9)
+    for view in (plain, live):
+        view.observe(HeldOutEvaluated(8, 2.5))
+        view.go_back(4)
+    live.close()
+    plain.observe(committed(5))
+
+    shown = capsys.readouterr().err
+    assert "step 4/9" in shown
+    assert "step 5/9  loss 2.5000  16.0 documents/s" in shown
+
+
 def test_without_a_terminal_lines_are_plain() -> None:
     assert isinstance(choose_view("text", 5), PlainView)
     assert isinstance(choose_view("json", 5), JsonView)

@@ -6,6 +6,9 @@ import signal
 from collections.abc import Collection
 from pathlib import Path
 
+from cli.view import Said, describe, read_fact
+from coordinator.facts import Fact
+from coordinator.run_directory import RunDirectory
 from tests.integration.flock import Lab, Process, free_address, metrics, wait_until
 from tests.integration.oracle import Job
 
@@ -22,7 +25,15 @@ def committed(run_dir: Path) -> int:
             *lines, _unfinished = file.read().split(b"\n")
     except FileNotFoundError:
         return 0
-    return int(json.loads(lines[-1])["step"]) if lines else 0
+    # A kill may leave the second half of a line that was to be extended.
+    whole = [line for line in lines if line.startswith(b"{")]
+    return int(json.loads(whole[-1])["step"]) if whole else 0
+
+
+def facts(process: Process) -> list[Fact]:
+    """Give what a coordinator with --log-format=json has told; a kill may cut its last line."""
+    found = map(read_fact, process.stderr.splitlines())
+    return [fact for fact in found if not isinstance(fact, Said | str)]
 
 
 class Crew:
@@ -30,6 +41,7 @@ class Crew:
 
     Attributes:
         address: the coordinator's.
+        starts: of the coordinator, the process of each.
         workers: by name; those that were lost are still here.
     """
 
@@ -44,9 +56,23 @@ class Crew:
         self.address = free_address()
         self.run_dir = lab.directory / f"run-{self.address.rpartition(':')[2]}"
         said = [f"--bind={self.address}", f"--run-dir={self.run_dir}", f"--data={lab.data}"]
-        start = lab.fork if is_warm else lab.start
-        self.coordinator = start("coordinator", *said, *job.flags(), *flags)
+        self._command = ["coordinator", *said, *job.flags(), *flags]
+        self._start = lab.fork if is_warm else lab.start
+        self.starts = [self._start(*self._command)]
         self.workers: dict[str, Process] = {}
+
+    @property
+    def coordinator(self) -> Process:
+        """The newest: what follows asks what it has said, and not those before it."""
+        return self.starts[-1]
+
+    def kill_coordinator(self) -> None:
+        self.coordinator.send(signal.SIGKILL)
+        assert self.coordinator.exit_code() == -signal.SIGKILL, self.coordinator.stderr
+
+    def restart_coordinator(self) -> None:
+        """Start one more on the same address and run, if one before it has begun that run."""
+        self.starts.append(self._start(*self._command, "--resume=auto"))
 
     def hire(self, address: str | None = None) -> str:
         """Start one more worker and give its name.
@@ -69,7 +95,7 @@ class Crew:
     def members(self) -> list[str]:
         """Who has joined and is not lost, in order of joining, as the coordinator has said."""
         members: dict[str, bool] = {}
-        for line in self.coordinator.stderr.splitlines():
+        for line in self._said():
             who, _, said = line.partition(" ")
             name = who.rpartition("-")[0]
             if name in self.workers and said.startswith("joined from "):
@@ -87,8 +113,7 @@ class Crew:
 
     def joins(self, name: str) -> int:
         """How often this worker has become a member."""
-        lines = self.coordinator.stderr.splitlines()
-        return sum(line.startswith(f"{name}-") and " joined from " in line for line in lines)
+        return sum(line.startswith(f"{name}-") and " joined from " in line for line in self._said())
 
     def wait_for_join(self, name: str, joins: int) -> None:
         """Wait until it has become a member so often, however short a time it was lost."""
@@ -127,8 +152,10 @@ class Crew:
         expected = self.job.expected(len(lines))
         assert [line["step"] for line in lines] == list(range(1, len(lines) + 1))
         assert [line["loss"] for line in lines] == expected.losses
-        assert f"{len(lines)} of {self.job.steps} steps" in self.coordinator.stdout
-        assert expected.weights_sha256 in self.coordinator.stdout
+        checkpoint, complaints = RunDirectory(self.run_dir).checkpoints.newest()
+        assert complaints == []
+        assert checkpoint is not None
+        assert (checkpoint.step, checkpoint.weights_sha256) == (len(lines), expected.weights_sha256)
         assert "Traceback" not in self.coordinator.stderr
 
     def assert_workers_leave(self, names: Collection[str]) -> None:
@@ -139,3 +166,12 @@ class Crew:
         for name in names:
             assert self.workers[name].exit_code(15) == 0, self.workers[name].stderr
             assert "Traceback" not in self.workers[name].stderr
+
+    def _said(self) -> list[str]:
+        """What the coordinator has said, for people, whichever way it says it."""
+        found = map(read_fact, self.coordinator.stderr.splitlines())
+        return [line if isinstance(line, str) else _text(line) for line in found]
+
+
+def _text(said: Fact | Said) -> str:
+    return said.text if isinstance(said, Said) else describe(said)

@@ -1,5 +1,6 @@
 """What people type wrong: one line that helps, the right exit code, and nothing left behind."""
 
+import os
 import re
 import signal
 import socket
@@ -209,16 +210,31 @@ def contents_of(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def test_a_run_directory_in_use_is_refused_and_the_run_in_it_goes_on(lab: Lab) -> None:
+@pytest.mark.parametrize("command", ["train", "coordinator"])
+def test_a_run_directory_in_use_is_refused_by_name_and_the_run_in_it_goes_on(
+    lab: Lab, command: str
+) -> None:
     """Two coordinators on one directory would write each other's truth."""
     endless = Job(steps=1_000_000)
     first = lab.train(endless, "--workers=1")
     first.wait_for_step(1)
+    holder = f"process {first.child('coordinator')} on {socket.gethostname()} trains in"
+    everybody = lab.left()
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    before = contents_of(first.run_dir)
 
-    second = lab.train(endless, "--resume", run_dir=first.run_dir)
+    flags = [f"--run-dir={first.run_dir}", f"--data={lab.data}", "--resume", *endless.flags()]
+    where = "--sampler-bind" if command == "train" else "--bind"
+    second = lab.run(command, f"{where}={free_address()}", *flags)
 
-    assert_it_says_in_one_line(second, FAILURE, str(first.run_dir), "process")
+    assert_it_says_in_one_line(second, FAILURE, str(first.run_dir), holder)
+    assert contents_of(first.run_dir) == before
+    for pid in everybody:
+        os.kill(pid, signal.SIGCONT)
     first.wait_for_step(len(first.metrics()) + 1)
     first.send(signal.SIGTERM)
-    assert first.exit_code() == 0, first.stderr
-    assert first.losses() == endless.expected(len(first.losses())).losses
+    summary = first.summary()
+    expected = endless.expected(summary["steps"])
+    assert summary["weights_sha256"] == expected.weights_sha256
+    assert first.losses() == expected.losses

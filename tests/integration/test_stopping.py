@@ -1,6 +1,8 @@
 """Ctrl-C, SIGTERM and sudden death of `train`: nothing is lost, nobody stays, and it goes on."""
 
 import os
+import random
+import re
 import signal
 import socket
 import time
@@ -9,13 +11,17 @@ from contextlib import suppress
 
 import pytest
 
+from cli.roles import STARTS_MAX
 from tests.integration.flock import Lab, Train, checkpointed_step, free_address, wait_until
 from tests.integration.oracle import Job
+from tests.trials import trials
 
 pytestmark = pytest.mark.integration
 
 JOB = Job()
 LEAVE_S = 10.0
+START_S = 1.5  # a coordinator that starts has committed its first steps by then
+KILLED = "coordinator was killed by SIGKILL"
 
 
 def ctrl_c(train: Train) -> None:
@@ -126,22 +132,106 @@ def test_when_train_is_killed_its_children_save_and_leave_by_themselves(lab: Lab
     assert_it_goes_on_to_the_same_weights(lab, train)
 
 
-def test_when_the_coordinator_is_killed_train_says_so_and_resume_goes_on(lab: Lab) -> None:
-    """The coordinator holds the truth: its death ends the run, but only the unsaved is repeated."""
+# ---- the coordinator is killed -------------------------------------------------------------------
+
+
+def coordinator_of(train: Train, but: int = 0) -> int:
+    """Give its process id, as soon as there is one besides one that was killed."""
+    return wait_until("a coordinator", lambda: set(train.children("coordinator")) - {but}).pop()
+
+
+def kill_coordinator(train: Train, but: int = 0, after_s: float = 0.0) -> int:
+    pid = coordinator_of(train, but)
+    time.sleep(after_s)
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def test_a_killed_coordinator_is_started_again_and_its_workers_live_on(lab: Lab) -> None:
+    """It holds the truth, but the disk does too: only what was not saved is computed again."""
+    train = lab.train(JOB, "--workers=2", "--checkpoint-every=4")
+    train.wait_for_step(9)
+    workers = set(train.children("worker"))
+
+    kill_coordinator(train)
+
+    said = train.wait_until_it_says("starting it again")
+    assert re.fullmatch(f"{KILLED}; starting it again, from step [48]", said)
+    train.wait_for_step(15)
+    assert set(train.children("worker")) == workers
+    assert train.summary()["weights_sha256"] == JOB.expected().weights_sha256
+    assert train.losses() == JOB.expected().losses
+    assert train.stderr.count("starting it again") == 1
+    lab.assert_nobody_is_left()
+
+
+@trials(gate=1, long=10, soak=50)
+def test_a_coordinator_killed_three_times_at_random_leaves_no_trace(lab: Lab, count: int) -> None:
+    """Also before it has bound an address, or made its first step durable."""
+    rng = random.Random(3)
+    endless = Job(steps=1_000_000, engine="compiled")
+    for _ in range(count):
+        train = lab.train(endless, "--workers=2", "--checkpoint-every=0.05s")
+        killed = 0
+        for _ in range(3):
+            killed = kill_coordinator(train, killed, after_s=rng.uniform(0, START_S))
+        train.wait_for_step(len(train.metrics()) + 10)
+        train.send(signal.SIGTERM)
+
+        summary = train.summary()
+        expected = endless.expected(summary["steps"])
+        assert summary["weights_sha256"] == expected.weights_sha256
+        assert train.losses() == expected.losses
+        assert train.stderr.count(f"{KILLED}; starting it again") == 3
+        lab.assert_nobody_is_left(LEAVE_S)
+
+
+def test_a_coordinator_that_is_killed_again_and_again_is_given_up(lab: Lab) -> None:
+    """Whatever kills it, perhaps for its memory, will do so again; a new save is a new chance."""
     train = lab.train(JOB, "--workers=2", "--checkpoint-every=4")
     train.wait_for_step(9)
 
-    os.kill(train.child("coordinator"), signal.SIGKILL)
+    killed = kill_coordinator(train)
+    for _ in range(STARTS_MAX):
+        killed = kill_coordinator(train, but=killed)
 
     assert train.exit_code() == 1
     assert len(train.errors) == 1, train.stderr
-    assert "coordinator was killed by SIGKILL" in train.errors[0]
+    assert KILLED in train.errors[0]
     assert f"--resume --run-dir {train.run_dir}" in train.errors[0]
+    assert train.stderr.count("starting it again") == STARTS_MAX
+    assert "Traceback" not in train.stderr
     lab.assert_nobody_is_left(LEAVE_S)
-    assert checkpointed_step(train.run_dir) >= 8
+    assert checkpointed_step(train.run_dir) >= 4
     again = lab.train(JOB, "--workers=1", "--resume", run_dir=train.run_dir)
     assert again.summary()["weights_sha256"] == JOB.expected().weights_sha256
     assert again.losses() == JOB.expected().losses
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("send", [interrupt, terminate])
+@pytest.mark.parametrize("after_s", [0.0, 0.3, 0.6])
+def test_a_stop_while_a_killed_coordinator_is_started_again_is_a_clean_stop(
+    lab: Lab, send: Act, after_s: float
+) -> None:
+    """Nobody may be started after that, and what was durable stays."""
+    train = lab.train(JOB, "--workers=2", "--checkpoint-every=4")
+    train.wait_for_step(9)
+    coordinator_of(train, but=kill_coordinator(train))
+    time.sleep(after_s)
+
+    send(train)
+
+    assert train.exit_code() == (0 if send is terminate else 130), train.stderr
+    lab.assert_nobody_is_left(LEAVE_S)
+    assert "Traceback" not in train.stderr
+    assert train.errors == []
+    again = lab.train(JOB, "--workers=1", "--resume", run_dir=train.run_dir)
+    assert again.summary()["weights_sha256"] == JOB.expected().weights_sha256
+    assert again.losses() == JOB.expected().losses
+
+
+# ---- the sampler is killed -----------------------------------------------------------------------
 
 
 def test_a_killed_sampler_is_replaced_and_training_does_not_notice(lab: Lab) -> None:
