@@ -104,6 +104,11 @@ class Phases:
         effects = self._save(now) if self._saves.is_due(training.step, now) else []
         return effects + self._leave_if_at_risk(now)
 
+    def give_up(self) -> None:
+        """Believe no evaluation that is under way, and expect no answer to a save."""
+        self._evaluations.forget()
+        self._saves.give_up()
+
     def go_back(self, durable_step: int, now: float) -> list[Effect]:
         """Stand where training has gone back to; what was to be saved is not any more."""
         self._evaluations.forget()

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from coordinator import events
 from coordinator.aside import Answer as Computed
@@ -162,7 +163,8 @@ class CoordinatorService:
                 self._drain(listener)  # before the ends are believed: the last word may be BYE
                 while self._departed:
                     self._handle(listener, events.Departed(self._departed.pop(0)))
-                for answer in (*computing.answers(), *saving.answers()):
+                # Taken one by one: going back drops the answer to a save, also one that is there.
+                for answer in chain(computing.answers(), saving.answers()):
                     self._handle(listener, answer)
                 self._look_around(listener, door, watch)
                 self._handle(listener, events.Ticked())

@@ -211,6 +211,7 @@ class CoordinatorState:
             f" {self._fingerprint[:12]}), got {fingerprint[:12]} — this machine rounds otherwise;"
             " resume where it was trained, or add --accept-numerics and give up equal bits"
         )
+        self._phases.give_up()  # this machine's held-out loss is not the run's
         return self._phases.leave(STOPPING, failure, now, saves_last=False)
 
     # ---- messages ---------------------------------------------------------------------------
@@ -306,6 +307,7 @@ class CoordinatorState:
                 f" {dispute.step + 1}, branch {dispute.branch}; check that machine, then --resume"
             )
         if first is not None and first < self._training.step:
+            self._phases.give_up()  # GoBack drops the answer to a save, whether it succeeds or not
             return [*effects, GoBack(first)]
         if first is not None:  # the open step alone is spoilt
             effects += self._assignments.drop_all()

@@ -40,13 +40,14 @@ def replay(seed: int, mutant: Mutant | None) -> int:
 def sweep(seeds: range, mutant: Mutant | None) -> int:
     """Live through many worlds; print each that breaks a promise, and what it all came to."""
     began_s = time.perf_counter()
-    faults: Counter[str] = Counter()
+    faults, seen = Counter[str](), Counter[str]()
     lived = broken = calls = 0
     longest_s = 0.0
     for seed in seeds:
         outcome = simulate(seed, alter=None if mutant is None else mutant.alter)
         lived += 1
         faults += outcome.faults
+        seen += outcome.seen
         calls += outcome.calls
         longest_s = max(longest_s, outcome.virtual_s)
         if outcome.broken is not None:
@@ -59,7 +60,8 @@ def sweep(seeds: range, mutant: Mutant | None) -> int:
         f"{lived} seeds, {broken} broke a promise; {lived / took_s:.0f} seeds/s,"
         f" {calls / lived:.0f} calls each; the longest took {longest_s:.0f} virtual seconds"
     )
-    print("faults: " + ", ".join(f"{count} {kind}" for kind, count in sorted(faults.items())))
+    for name, counts in (("faults", faults), ("seen", seen)):
+        print(f"{name}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     return int(broken > 0)
 
 

@@ -1,7 +1,7 @@
 """The changes that mutants are made of: each gives a faulty replacement of a production method."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import reduce
 from typing import Any
@@ -12,7 +12,7 @@ from coordinator.effects import Effect, GoBack
 from coordinator.leases import Board, BranchSum, Lease
 from coordinator.members import Member
 from coordinator.outbox import Outbox
-from coordinator.phases import Phases
+from coordinator.phases import Phase, Phases
 from coordinator.saves import Saves
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
@@ -168,19 +168,85 @@ def old_params(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
 
 
 def durable_at_once(original: Callable[..., None]) -> Callable[..., None]:
-    def begin(self: Saves, step: int) -> None:
-        original(self, step)
+    def begin(self: Saves, step: int, now: float) -> None:
+        original(self, step, now)
         self.durable_step = step
 
     return begin
 
 
 def durable_though_failed(original: Callable[..., None]) -> Callable[..., None]:
-    def fail(self: Saves, step: int, now: float) -> None:
-        original(self, step, now)
+    def fail(self: Saves, step: int, reason: str, now: float) -> None:
+        original(self, step, reason, now)
         self.durable_step = step
 
     return fail
+
+
+def durable_whoever_asked(original: object) -> Callable[..., None]:
+    def succeed(self: Saves, step: int, now: float) -> None:
+        self.pending_step, self.durable_step = None, step
+
+    return succeed
+
+
+def never_settled(original: object) -> Callable[..., Iterator[float]]:
+    return lambda self: iter(())
+
+
+def due_at_any_time(original: Callable[..., bool]) -> Callable[..., bool]:
+    def is_due(self: Saves, step: int, now: float) -> bool:
+        pending_step, self.pending_step = self.pending_step, None
+        due = original(self, step, now)
+        self.pending_step = pending_step
+        return due
+
+    return is_due
+
+
+def begun_at_any_time(original: Callable[..., None]) -> Callable[..., None]:
+    def begin(self: Saves, step: int, now: float) -> None:
+        self.pending_step = None
+        original(self, step, now)
+
+    return begin
+
+
+def due_once(original: Callable[..., bool]) -> Callable[..., bool]:
+    def is_due(self: Saves, step: int, now: float) -> bool:
+        if self.pending_step is not None:
+            self._begun_step = step
+        return original(self, step, now)
+
+    return is_due
+
+
+def no_risk(original: object) -> Callable[..., str]:
+    return lambda self, step, now: ""
+
+
+def for_ever(original: float) -> float:
+    return math.inf
+
+
+def left_at_once(original: Callable[..., list[Effect]]) -> Callable[..., list[Effect]]:
+    def leave_if_saved(self: Phases, now: float) -> list[Effect]:
+        effects = original(self, now)
+        return effects + self._left() if self.phase is Phase.LEAVING else effects
+
+    return leave_if_saved
+
+
+def any_arithmetic(original: Callable[..., list[Effect]]) -> Callable[..., list[Effect]]:
+    def on_probed(self: CoordinatorState, fingerprint: str, now: float) -> list[Effect]:
+        self._fingerprint = fingerprint
+        return original(self, fingerprint, now)
+
+    return on_probed
+
+
+def still_pending(original: object) -> Callable[..., None]:
+    return lambda self: None
 
 
 def done_too_early(original: Callable[..., list[Effect]]) -> Callable[..., list[Effect]]:

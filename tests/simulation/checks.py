@@ -10,34 +10,25 @@ from typing import Protocol
 
 from coordinator import events
 from coordinator.effects import Effect, GoBack, Save, Send, Tell
-from coordinator.facts import CheckpointDurable, LiarFound
+from coordinator.facts import LiarFound
 from coordinator.leases import Board
 from coordinator.members import SILENCE_DOCUMENTS, SILENCE_S
 from coordinator.state import CoordinatorState
 from engine.shards import branch_documents
 from engine.tree import Branch
 from tests.simulation.arithmetic import SHARDS, Oracle
+from tests.simulation.broken import Broken
 from tests.simulation.disk import Disk
+from tests.simulation.durability import Durability
 from tests.simulation.plan import CONTRIBUTORS, Kind, Plan
 from wire import messages
-from wire.messages import Bye, Grad, Refuse, Task, Welcome, Who
+from wire.messages import Grad, Refuse, Task, Welcome, Who
 from worker.effects import Exit
 
 LEASES_MAX = 2
 COPIES_MAX = 2
-NO_ROOM = "expected room, got none"  # what a save that fails says
 LOST_OVER_IT = "workers lost over it"  # what a run says that stops because of a document
 HELD_UP_S = 1.0  # between two ticks: the coordinator itself did not listen
-
-
-class Broken(Exception):
-    """Raised when a world breaks a promise."""
-
-    def __init__(self, promise: str, step: int, detail: object = "") -> None:
-        super().__init__(promise)
-        self.promise = promise
-        self.step = step
-        self.detail = str(detail)
 
 
 class Known(Protocol):
@@ -51,6 +42,7 @@ class Checks:
     """The rules of one world, over all generations of its coordinator.
 
     Attributes:
+        durability: the rules of what is saved.
         counted_lies: in what the run stands on now: (step, name of the liar).
         told: how many facts of each kind were told.
         exits: of workers that have left by themselves, and what they said.
@@ -61,6 +53,7 @@ class Checks:
         self._owners = owners
         self._is_all_audited = plan.audit == 1.0
         self._deadly_step = plan.deadly_step
+        self.durability = Durability(oracle, plan)
         self._nan_branches: set[tuple[int, int, int]] = set()
         self._lies: dict[bytes, str] = {}
         self.counted_lies: list[tuple[int, str]] = []
@@ -69,7 +62,9 @@ class Checks:
         self._state: CoordinatorState
         self._disk: Disk
 
-    def begin(self, state: CoordinatorState, run: str, disk: Disk, now: float) -> None:
+    def begin(
+        self, state: CoordinatorState, run: str, disk: Disk, now: float, rounds_otherwise: bool
+    ) -> None:
         """Take up a new generation."""
         self._state, self._run, self._disk = state, run, disk
         self._gen = disk.generation
@@ -79,7 +74,7 @@ class Checks:
         self._found: set[str] = set()
         self._note()
         self._stand_at(self._step)
-        self._expect(self._durable_step == disk.durable_step, "a run resumes what is durable")
+        self.durability.begin(state, disk, now, rounds_otherwise)
         self._check_truth()
 
     # ---- around every event ------------------------------------------------------------------
@@ -96,7 +91,7 @@ class Checks:
         self._check_steps(event, effects)
         self._check_truth()
         self._check_leases()
-        self._check_durable(event)
+        self.durability.after(event, effects, now)
         for effect in effects:
             self._check_effect(effect, now)
             if isinstance(effect, Tell):
@@ -114,7 +109,6 @@ class Checks:
         self._board: Board = training.board
         self._sums = dict(training.board._sums)
         self._audited = tuple(b for b, chosen in self._state._audits._audited.items() if chosen)
-        self._durable_step = self._state._phases.durable_step
 
     def _expect(self, holds: bool, promise: str, detail: object = "") -> None:
         if not holds:
@@ -239,9 +233,6 @@ class Checks:
                 self._expect(not disputes, "what is disputed is not saved", step)
             case Tell(LiarFound(name=name)):
                 self._found.add(name)
-            case Send(_, Bye(durable_step=step)) | Tell(CheckpointDurable(step)):
-                is_on_disk = step <= self._disk.durable_step
-                self._expect(is_on_disk, "what is called durable is on disk", step)
 
     def _check_silence(self, now: float) -> None:
         held_up_s, self._ticked_s = now - self._ticked_s, now
@@ -258,7 +249,7 @@ class Checks:
         status = self._state.status(now)
         self._expect(status.step == self._state._training.step, "a status tells the step")
 
-    # ---- leases and saves --------------------------------------------------------------------
+    # ---- leases ------------------------------------------------------------------------------
 
     def _check_leases(self) -> None:
         leases = self._state._training.board._leases
@@ -269,13 +260,6 @@ class Checks:
         if leases:
             copies = Counter(lease.branch for lease in leases.values())
             self._expect(max(copies.values()) <= COPIES_MAX, "at most two copies", copies)
-
-    def _check_durable(self, event: events.Event) -> None:
-        durable_step = self._state._phases.durable_step
-        if not isinstance(event, events.WentBack):
-            self._expect(durable_step >= self._durable_step, "what is durable stays durable")
-        is_on_disk = durable_step <= self._disk.durable_step
-        self._expect(is_on_disk, "what is called durable is on disk", durable_step)
 
     # ---- workers -----------------------------------------------------------------------------
 
@@ -311,22 +295,25 @@ class Checks:
     def is_done(self, failure: str | None) -> bool:
         """A coordinator has left: say whether the run is done, and hold it to what that means.
 
-        It may also have been stopped; and a disk without room is no fault of its own.
+        It may also have been stopped; and what keeps it from saving is no fault of its own.
         """
         if failure is not None and LOST_OVER_IT in failure:
             is_deadly = self._state._training.step == self._deadly_step
             self._expect(is_deadly, "a document that harms nobody is not blamed", failure)
             return True
         if failure is not None:
-            self._expect(NO_ROOM in failure, "a run that can go on is not given up", failure)
+            is_reason = self.durability.is_reason(failure)
+            self._expect(is_reason, "a run that can go on is not given up", failure)
             return False
         if not self._state._training.is_finished:
             return False
-        disputes, last = self._state._audits.disputes, self._disk.checkpoints[-1]
-        if disputes and last.step < self._oracle.run.train.steps:
+        disputes, last = self._state._audits.disputes, self._disk.newest
+        steps = self._oracle.run.train.steps
+        if disputes and self._disk.durable_step < steps:
             return False  # stopped before it was known who is right: that is computed again
         self._expect(not disputes, "a run in dispute does not end", disputes)
-        self._expect(last.step == self._oracle.run.train.steps, "the last step is durable")
+        self._expect(self._disk.durable_step == steps, "the last step is durable")
+        assert last is not None
         is_same = last.params.tobytes() == self._oracle.params[-1]
         self._expect(is_same or bool(self.counted_lies), "the same weights in the end")
         return True

@@ -22,8 +22,11 @@ class Clock:
         self._seq = 0
 
     def after(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
+        self.at(self.now + max(delay_s, 0.0), call, *args)
+
+    def at(self, at_s: float, call: Callable[..., None], *args: Any) -> None:
         self._seq += 1
-        heapq.heappush(self._heap, (self.now + max(delay_s, 0.0), self._seq, call, args))
+        heapq.heappush(self._heap, (at_s, self._seq, call, args))
 
     def advance(self) -> None:
         """Make the next call."""

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -30,10 +30,11 @@ from engine.fingerprint import fingerprint
 from engine.optimizer import Moments
 from engine.params import to_bytes
 from tests.simulation.arithmetic import Oracle
-from tests.simulation.checks import NO_ROOM
 from tests.simulation.disk import Disk
+from tests.simulation.durability import NO_ROOM
 from tests.simulation.network import Frames
 from tests.simulation.said import Said
+from tests.simulation.saving_host import SavingHost
 from tests.simulation.surroundings import Surroundings
 from wire.codec import decode, encode
 from wire.errors import MalformedFrame, VersionMismatch
@@ -42,6 +43,7 @@ WAIT_S = 0.5  # of a quiet loop; the real one looks five times as often
 BESIDE_S = 0.02, 1.5  # how long a computation beside the loop takes
 LOSSES_MAX_DEADLY = 3
 LOSSES_MAX = 1000  # here workers die of chaos, and nobody's document is to blame
+OTHER_FINGERPRINT = "0" * 64  # of a machine that rounds otherwise; strangers have the same
 RUN = "5f" * 16
 
 
@@ -65,30 +67,36 @@ class CoordinatorHost:
         self._rng = world.faults.rng
         self._inbox: deque[tuple[bytes, Frames]] = deque()
         self._departed: list[bytes] = []
-        self._answers: deque[events.Event] = deque()  # of what was computed beside the loop
-        self._saving: Save | None = None
+        self._computed: deque[events.Event] = deque()  # answers of what is computed beside the loop
+        self._saving = SavingHost(world, disk, lambda: self._wake(0.0))
         self._is_stopping = False
         self._busy_until_s = 0.0
         self._beside_until_s = 0.0
         self._wake_s = math.inf
         disk.generation += 1
         self.state = self._make_state()
-        world.checks.begin(self.state, RUN, disk, self._clock.now)
+        world.checks.begin(self.state, RUN, disk, self._clock.now, self._rounds_otherwise)
         world.network.listen(self)
         self._clock.say(self.name, f"starts at step {self.training.step}")
-        self._handle(events.Started())
+        self._turn: Iterator[float] | None = self._handle(events.Started())
         self._wake(0.0)
 
     def _make_state(self) -> CoordinatorState:
         oracle, disk, plan = self._world.oracle, self._disk, self._plan
         saved = disk.newest or _beginning(oracle)
+        self._rounds_otherwise = bool(saved.fingerprint) and self._is_elsewhere()
         start = saved.step, saved.params, saved.moments, saved.loss
         losses_max = LOSSES_MAX if plan.deadly_step is None else LOSSES_MAX_DEADLY
         self.training = Training(oracle.run, oracle.engine, *start)
         return CoordinatorState(
             training=self.training,
             work=oracle.run.work,
-            settings=Settings(plan.every, losses_max=losses_max, audit=plan.audit),
+            settings=Settings(
+                plan.every,
+                losses_max=losses_max,
+                audit=plan.audit,
+                unsaved_max=plan.unsaved_max,
+            ),
             run=RUN,
             gen=disk.generation,
             durable_step=disk.durable_step,
@@ -98,12 +106,18 @@ class CoordinatorHost:
             fingerprint=saved.fingerprint,
         )
 
+    def _is_elsewhere(self) -> bool:
+        """Draw whether this generation runs on a machine that rounds otherwise."""
+        strikes = self._world.faults.strikes("other machine")
+        if strikes:
+            self._world.faults.count("other machine")
+        return strikes
+
     # ---- what chaos does ---------------------------------------------------------------------
 
     def crash(self) -> None:
         self._clock.say(self.name, "is killed")
-        if self._saving is not None and self._rng.random() < 0.5:
-            self._disk.checkpoints.append(self._saving)  # the record was down already
+        self._saving.kill()
         self._end()
 
     def stall(self, seconds: float) -> None:
@@ -142,55 +156,62 @@ class CoordinatorHost:
         if not self.is_alive or at_s != self._wake_s:
             return
         self._wake_s = math.inf
-        if self._clock.now >= self._busy_until_s:
-            self._turn()
-        if self.is_alive:
+        if self._clock.now < self._busy_until_s:  # it was stalled meanwhile
+            self._wake(0.0)
+            return
+        self._turn = self._turn or self._take_turn()
+        held_up_until_s = next(self._turn, None)
+        if held_up_until_s is None:
+            self._turn = None
             self._wake(0.0 if self._inbox or self._departed else WAIT_S)
+        else:
+            self._busy_until_s = max(self._busy_until_s, held_up_until_s)
+            self._wake(0.0)
 
-    def _turn(self) -> None:
-        if self._saving is not None:
-            self._end_save(self._saving)
+    def _take_turn(self) -> Iterator[float]:
+        """Do what a turn of the loop does; yields until when it is held up, where it is.
+
+        Answers to saves are taken last: what was computed may make the run go back, which drops
+        them.
+        """
         while self._inbox:
-            self._handle(_event(*self._inbox.popleft()))
-            if self._is_held_up:
-                return
+            yield from self._handle(_event(*self._inbox.popleft()))
         while self._departed:
-            self._handle(events.Departed(self._departed.pop(0)))
-            if self._is_held_up:
-                return
-        while self._answers:
-            self._handle(self._answers.popleft())
-            if self._is_held_up:
-                return
-        self._handle(events.Ticked())
-        if self._is_stopping and not self._is_held_up:
-            self._handle(events.StopAsked())
+            yield from self._handle(events.Departed(self._departed.pop(0)))
+        for answers in (self._computed, self._saving.answers):
+            while answers:
+                yield from self._handle(answers.popleft())
+        yield from self._handle(events.Ticked())
+        if self._is_stopping:
+            yield from self._handle(events.StopAsked())
 
-    @property
-    def _is_held_up(self) -> bool:
-        return not self.is_alive or self._saving is not None
-
-    def _handle(self, event: events.Event) -> None:
+    def _handle(self, event: events.Event) -> Iterator[float]:
         checks = self._world.checks
-        checks.before(event)
-        effects = self.state.handle(event, self._clock.now)
-        checks.after(event, effects, self._clock.now)
-        for effect in effects:
-            self._perform(effect)
+        pending = deque([event])
+        while pending and self.is_alive:
+            event = pending.popleft()
+            checks.before(event)
+            effects = self.state.handle(event, self._clock.now)
+            checks.after(event, effects, self._clock.now)
+            for effect in effects:
+                if isinstance(effect, GoBack):
+                    self._clock.say(self.name, f"goes back to step {effect.step}")
+                    yield from self._saving.settle()
+                    pending.append(self._went_back(effect.step))
+                else:
+                    pending += self._perform(effect)
 
     # ---- effects -----------------------------------------------------------------------------
 
-    def _perform(self, effect: Effect) -> None:
+    def _perform(self, effect: Effect) -> list[events.Event]:
+        """Do what was asked for, and give what came of it."""
         match effect:
             case Send(peer, message):
                 self._clock.say(self.name, Said(self._world.network.owners[peer].name, message))
                 if not self._world.network.send_down(peer, encode(message)):
                     self._departed.append(peer)
             case Save():
-                self._clock.say(self.name, f"saves step {effect.step}")
-                self._saving = effect
-                self._busy_until_s = self._clock.now + self._rng.uniform(0, 2 * self._plan.save_s)
-                self._wake(0.0)
+                return self._save(effect)
             case Evaluate(step):
                 self._beside(lambda: events.Evaluated(step, 2.0 + step))
             case Hold():
@@ -200,25 +221,23 @@ class CoordinatorHost:
             case Recompute():
                 self._clock.say(self.name, f"recomputes {effect.branch}")
                 self._beside(lambda: self._recomputed(effect))
-            case GoBack(step):
-                self._clock.say(self.name, f"goes back to step {step}")
-                self._handle(self._went_back(step))
             case Tell(fact):
                 self._clock.say(self.name, f"% {fact}")
             case Finish(failure):
                 self._clock.say(self.name, f"finishes: {failure or 'well'}")
                 self.failure = failure
                 self.is_finished = True
+                self._saving.leave()
                 self._end()
+        return []
 
-    def _end_save(self, save: Save) -> None:
-        self._saving = None
-        if self._world.faults.strikes("save failed"):
-            self._world.faults.count("save failed")
-            self._handle(events.SaveFailed(save.step, NO_ROOM))
-        else:
-            self._disk.checkpoints.append(save)
-            self._handle(events.Saved(save.step, 0.0))
+    def _save(self, save: Save) -> list[events.Event]:
+        if self._world.faults.strikes("metrics refused"):
+            self._world.faults.count("metrics refused")
+            return [events.SaveFailed(save.step, NO_ROOM)]
+        self._clock.say(self.name, f"saves step {save.step}")
+        self._saving.ask(save)
+        return []
 
     def _went_back(self, step: int) -> events.Event:
         if self._world.faults.strikes("save failed"):
@@ -240,12 +259,13 @@ class CoordinatorHost:
 
     def _end_beside(self, answer: Callable[[], events.Event]) -> None:
         if self.is_alive:
-            self._answers.append(answer())
+            self._computed.append(answer())
             self._wake(0.0)
 
     def _probed(self) -> events.Event:
         oracle = self._world.oracle
-        return events.Probed(fingerprint(oracle.engine, oracle.run.model))
+        ours = fingerprint(oracle.engine, oracle.run.model)
+        return events.Probed(OTHER_FINGERPRINT if self._rounds_otherwise else ours)
 
     def _recomputed(self, asked: Recompute) -> events.Event:
         oracle = self._world.oracle

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coordinator import assignments
+from coordinator import assignments, phases
 from coordinator.admissions import Admissions
 from coordinator.assignments import Assignments
 from coordinator.audits import Audits
@@ -24,6 +24,7 @@ from coordinator.state import CoordinatorState
 from coordinator.training import Training
 from tests.simulation import bugs
 from tests.simulation.plan import STRANGE, Plan
+from tests.simulation.saving_host import SavingHost
 from wire import codec
 from worker.state import WorkerState
 
@@ -60,13 +61,37 @@ class Mutant:
 
 
 def _with_a_liar(plan: Plan) -> Plan:
-    return replace(plan, workers=max(plan.workers, 2), liars=1, lie=0.3, audit=0.3, calm_s=1.5)
+    one = replace(plan, workers=max(plan.workers, 2), liars=1, lie=0.3, audit=0.3, calm_s=1.5)
+    return replace(one, save_failure=0.0, slow_save=0.0, other_machine=0.0)
 
 
 def _with_a_liar_for_long(plan: Plan) -> Plan:
     """Coordinators come and go before the liar is found."""
     longer = replace(_with_a_liar(plan), steps=40, quiet_s=60.0, audit=0.1)
     return replace(longer, every=CheckpointEvery(steps=1), save_s=0.0, has_held_out=False)
+
+
+def with_a_liar_and_slow_saves(plan: Plan) -> Plan:
+    """A run goes back while it saves, and now and then the disk refuses that as well."""
+    slow = replace(_with_a_liar(plan), every=CheckpointEvery(steps=1), save_s=2.0)
+    return replace(slow, slow_save=0.1, save_failure=0.5, unsaved_max=10_000)
+
+
+def _with_slow_saves(plan: Plan) -> Plan:
+    return replace(plan, slow_save=0.5)
+
+
+def _with_overlapping_saves(plan: Plan) -> Plan:
+    """Many a save is still under way when the next falls due."""
+    return replace(plan, steps=40, every=CheckpointEvery(steps=3), save_s=2.0, liars=0)
+
+
+def _with_failing_saves(plan: Plan) -> Plan:
+    return replace(plan, save_failure=0.6, unsaved_max=1)
+
+
+def _with_other_machines(plan: Plan) -> Plan:
+    return replace(plan, calm_s=0.7, other_machine=0.7)
 
 
 def _with_strangers(plan: Plan) -> Plan:
@@ -205,6 +230,56 @@ MUTANTS = (
         "failed save durable",
         "A step is called durable though its save has failed.",
         ((Saves, "fail", bugs.durable_though_failed),),
+    ),
+    Mutant(
+        "revoked save believed",
+        "What a save has come to that was under way when the run went back is believed.",
+        (
+            (SavingHost, "settle", bugs.never_settled),
+            (Saves, "succeed", bugs.durable_whoever_asked),
+        ),
+        with_a_liar_and_slow_saves,
+    ),
+    Mutant(
+        "revoked save awaited",
+        "A run that cannot go back waits for the answer to a save that nobody will give.",
+        ((Phases, "give_up", bugs.still_pending),),
+        with_a_liar_and_slow_saves,
+    ),
+    Mutant(
+        "two saves",
+        "A save begins while another is under way.",
+        ((Saves, "is_due", bugs.due_at_any_time), (Saves, "begin", bugs.begun_at_any_time)),
+        _with_slow_saves,
+    ),
+    Mutant(
+        "due save forgotten",
+        "A save that falls due during another is never made up for.",
+        ((Saves, "is_due", bugs.due_once),),
+        _with_overlapping_saves,
+    ),
+    Mutant(
+        "risk ignored",
+        "A run goes on, however many steps are at risk because saves fail.",
+        ((Saves, "risk", bugs.no_risk),),
+        _with_failing_saves,
+    ),
+    Mutant(
+        "last save not awaited",
+        "A coordinator leaves while its last save is under way.",
+        ((Phases, "_leave_if_saved", bugs.left_at_once),),
+    ),
+    Mutant(
+        "last save awaited for ever",
+        "Who asks for a stop waits for the disk, however long it takes.",
+        ((phases, "LAST_SAVE_S", bugs.for_ever),),
+        _with_slow_saves,
+    ),
+    Mutant(
+        "other arithmetic goes on",
+        "A coordinator goes on with a run whose arithmetic is not its own.",
+        ((CoordinatorState, "_on_probed", bugs.any_arithmetic),),
+        _with_other_machines,
     ),
     Mutant(
         "done in dispute",

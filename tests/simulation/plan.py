@@ -36,6 +36,9 @@ class Plan:
         lie: probability that a liar lies.
         liars: how many there are from the start; who is found comes back, if it is stubborn.
         deadly_step: whoever computes its first shard dies of it.
+        slow_save: probability that a save takes seconds, or more than a stop waits for.
+        unsaved_max: steps that may be at risk because saves fail.
+        other_machine: probability that a coordinator starts on a machine that rounds otherwise.
     """
 
     steps: int
@@ -56,6 +59,9 @@ class Plan:
     lie: float
     liars: int
     audit: float
+    slow_save: float
+    unsaved_max: int
+    other_machine: float
     deadly_step: int | None = None
 
 
@@ -77,10 +83,13 @@ def plan_of(rng: random.Random) -> Plan:
         duplication=rng.choice((0.0, 0.0, 0.02, 0.2)),
         reordering=rng.choice((0.0, 0.0, 0.02, 0.2)),
         corruption=rng.choice((0.0, 0.0, 0.01, 0.05)),
-        save_s=rng.choice((0.0, 0.01, 0.5)),
-        save_failure=rng.choice((0.0, 0.0, 0.2)),
+        save_s=rng.choice((0.0, 0.01, 0.5, 2.0)),
+        save_failure=rng.choice((0.0, 0.0, 0.2, 0.6)),
         nan=rng.choice((0.0, 0.0, 0.03, 0.1)),
         lie=rng.choice((0.2, 1.0)),
         liars=rng.choice((0, 1)),
         audit=audit,
+        slow_save=rng.choice((0.0, 0.2, 0.5)),
+        unsaved_max=rng.choice((10_000, 10_000, 3, 1)),
+        other_machine=rng.choice((0.0, 0.5)),
     )

@@ -9,6 +9,7 @@ import pytest
 from engine.params import params_digest
 from tests.simulation.__main__ import main
 from tests.simulation.arithmetic import oracle
+from tests.simulation.mutants import with_a_liar_and_slow_saves
 from tests.simulation.plan import STRANGE, Kind, Plan
 from tests.simulation.world import simulate
 
@@ -19,11 +20,12 @@ KINDS = {
     *("lost", "duplicated", "reordered", "corrupted", "ghost", "foreign"),
     *("cut", "partition", "partition of one way"),
     *("worker crash", "stall", "hang", "leave", "nan", "lie"),
-    *("coordinator crash", "coordinator stall", "coordinator stop", "save failed"),
+    *("coordinator crash", "coordinator stall", "coordinator stop", "other machine"),
+    *("save failed", "record of a failed save", "metrics refused", "slow save"),
+    *("killed before the record", "killed after the record"),
     *(kind.value for kind in STRANGE),
 }
 LIES_MAX = 80
-
 
 TOLD = {  # what a coordinator has to say in such worlds
     *("StepCommitted", "MemberJoined", "MemberLost", "PeerRefused"),
@@ -31,17 +33,24 @@ TOLD = {  # what a coordinator has to say in such worlds
     *("CheckpointDurable", "CheckpointFailed", "HeldOutEvaluated"),
 }
 
+SEEN = {  # what only shows where saves go on beside the loop
+    *("a step committed during a save", "a last save given up", "too much at risk"),
+    "other arithmetic refused",
+}
+
 
 def live(seeds: range) -> None:
     outcomes = [simulate(seed) for seed in seeds]
-    faults, told = Counter[str](), Counter[str]()
+    faults, told, seen = Counter[str](), Counter[str](), Counter[str]()
     for outcome in outcomes:
         faults += outcome.faults
         told += outcome.told
+        seen += outcome.seen
 
     assert [str(outcome) for outcome in outcomes if outcome.broken] == []
     assert faults.keys() >= KINDS
     assert told.keys() >= TOLD
+    assert seen.keys() >= SEEN
 
 
 def chunks(first: int, last: int) -> list[range]:
@@ -78,7 +87,7 @@ def test_a_replay_prints_what_happens_and_how_it_ends(capsys: pytest.CaptureFixt
 def test_a_sweep_says_how_to_replay_what_it_finds(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--first", "4", "--seeds", "1", "--mutant", "durable too early"]) == 1
 
-    first, summary, _ = capsys.readouterr().out.splitlines()
+    first, summary, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith('seed 4 broke "what is called durable is on disk" at step ')
     assert first.endswith(" — replay: make sim SEED=4")
     assert summary.startswith("1 seeds, 1 broke a promise; ")
@@ -98,6 +107,8 @@ def in_peace(plan: Plan) -> Plan:
         reordering=0.0,
         corruption=0.0,
         save_failure=0.0,
+        slow_save=0.0,
+        other_machine=0.0,
         nan=0.0,
     )
 
@@ -132,6 +143,17 @@ def test_a_run_stops_at_a_document_that_nobody_survives() -> None:
     assert outcome.broken is None, str(outcome)
     assert outcome.told["StepCommitted"] == 2
     assert outcome.told["MemberLost"] == 3
+
+
+# ---- the way back -------------------------------------------------------------------------------
+
+
+def test_a_save_under_way_is_revoked_with_the_rest_and_a_run_that_cannot_go_back_leaves() -> None:
+    outcomes = [simulate(seed, alter=with_a_liar_and_slow_saves) for seed in range(25)]
+
+    assert [str(outcome) for outcome in outcomes if outcome.broken] == []
+    assert any(outcome.seen["a save revoked under way"] for outcome in outcomes)
+    assert any(outcome.faults["going back failed"] for outcome in outcomes)
 
 
 # ---- liars --------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from engine.params import params_digest, to_bytes
 from tests.simulation.arithmetic import oracle
+from tests.simulation.broken import Broken
 from tests.simulation.chaos import Chaos
-from tests.simulation.checks import Broken, Checks
+from tests.simulation.checks import Checks
 from tests.simulation.clock import Clock
 from tests.simulation.coordinator_host import CoordinatorHost
 from tests.simulation.disk import Disk
@@ -35,6 +36,7 @@ class Outcome:
         step, detail: where, and by what.
         faults: how many of each kind were injected.
         told: how many facts of each kind the coordinators told.
+        seen: how often what must be lived through was.
         exits: which workers left by themselves, and what they said.
         virtual_s: when it ended.
         weights_sha256: of the newest checkpoint, empty if there is none.
@@ -46,6 +48,7 @@ class Outcome:
     detail: str
     faults: Counter[str]
     told: Counter[str]
+    seen: Counter[str]
     exits: tuple[tuple[Kind, str | None], ...]
     virtual_s: float
     calls: int
@@ -76,6 +79,9 @@ class World:
             "reordered": plan.reordering,
             "corrupted": plan.corruption,
             "save failed": plan.save_failure,
+            "metrics refused": plan.save_failure / 4,
+            "slow save": plan.slow_save,
+            "other machine": plan.other_machine,
             "nan": plan.nan,
             "lie": plan.lie,
         }
@@ -197,6 +203,7 @@ def simulate(
         detail=detail,
         faults=world.faults.counts,
         told=world.checks.told,
+        seen=world.checks.durability.seen,
         exits=tuple(world.checks.exits),
         virtual_s=world.clock.now,
         calls=world.clock.calls,
