@@ -238,6 +238,17 @@ def test_a_run_that_should_stop_on_a_liar_goes_back_first_and_says_who_it_was() 
     assert "got other bits from wa — step 1" in finished.failure
 
 
+def test_a_run_that_cannot_go_back_does_not_wait_for_the_save_that_it_has_revoked() -> None:
+    """Its answer is dropped, whether going back succeeds or not."""
+    scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))
+    assert [save.step for save in only(Save, scenario.seen)] == [1], "it is under way"
+
+    recompute(scenario, dispute)
+    effects = scenario.handle(events.Failed("a disk that refuses", saves_last=False))
+
+    assert [finish.failure for finish in only(Finish, effects)] == ["a disk that refuses"]
+
+
 def test_a_run_is_neither_saved_nor_done_while_an_answer_is_disputed() -> None:
     """What is durable and wrong would be trained on by whoever resumes."""
     scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))

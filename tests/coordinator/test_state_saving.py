@@ -3,7 +3,7 @@
 import pytest
 
 from coordinator import events
-from coordinator.effects import Finish, Save, Send, Tell
+from coordinator.effects import Evaluate, Finish, Save, Send, Tell
 from coordinator.facts import CheckpointDurable, CheckpointFailed
 from coordinator.phases import LAST_SAVE_S
 from coordinator.settings import CheckpointEvery, Settings
@@ -315,6 +315,18 @@ def test_a_run_that_was_trained_with_other_arithmetic_is_left_alone() -> None:
     )
     assert "--accept-numerics" in finish.failure
     assert scenario.receive(b"a", HELLO) == []
+
+
+def test_other_arithmetic_leaves_no_held_out_loss_behind() -> None:
+    """The evaluation that the run began with is not the run's."""
+    run = small_run(shards=1, held_out=0.5)
+    scenario = Scenario(run, fingerprint="5f" * 32)
+    assert [one.step for one in only(Evaluate, scenario.seen)] == [0], "it was asked for at once"
+
+    effects = scenario.handle(events.Evaluated(0, 2.5))
+
+    assert only(Tell, effects) == []
+    assert len(only(Finish, effects)) == 1
 
 
 def test_other_arithmetic_may_be_accepted_and_is_recorded_from_then() -> None:
