@@ -54,7 +54,7 @@ class View(Protocol):
     def say(self, text: str) -> None: ...
 
     def go_back(self, step: int) -> None:
-        """Show no more than the steps up to this one: those after it are computed again."""
+        """Show no more than the steps up to this one, the newest that is durable."""
 
     def close(self) -> None: ...
 
@@ -134,8 +134,8 @@ class PlainView:
     def say(self, text: str) -> None:
         say(text)
 
-    def go_back(self, _step: int) -> None:
-        self._progress.forget()
+    def go_back(self, step: int) -> None:
+        self._progress.go_back(step)
 
     def close(self) -> None:
         pass
@@ -166,7 +166,7 @@ class LiveView:
         self._bar.console.print(escape(text), highlight=False)
 
     def go_back(self, step: int) -> None:
-        self._progress.forget()
+        self._progress.go_back(step)
         self._bar.update(self._task, completed=step, description=WAITING)
 
     def close(self) -> None:
@@ -249,6 +249,11 @@ class _Progress:
     def forget(self) -> None:
         """Forget what is known of steps that are undone."""
         self._newest, self._held_out, self._durable = None, "", ""
+
+    def go_back(self, durable_step: int) -> None:
+        """Stand at a step that is durable: those after it are computed again."""
+        self.forget()
+        self._durable = f"  durable {durable_step}"
 
     @property
     def step(self) -> int:

@@ -210,7 +210,7 @@ def test_steps_that_are_computed_again_are_not_shown_as_done(
 
     shown = capsys.readouterr().err
     assert "step 4/9" in shown
-    assert "step 5/9  loss 2.5000  16.0 documents/s" in shown
+    assert "step 5/9  loss 2.5000  16.0 documents/s  workers 2  durable 4" in shown
 
 
 def test_without_a_terminal_lines_are_plain() -> None:
