@@ -21,7 +21,7 @@ def write_durably(path: Path, data: bytes) -> None:
     Raises:
         OSError: the disk refuses; after the rename, the new file may be there and not last.
     """
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary = temporary_of(path)
     temporary.unlink(missing_ok=True)
     try:
         _write_new(temporary, data)
@@ -31,6 +31,11 @@ def write_durably(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """Give where a file is written before it has its name."""
+    return path.with_name(f".{path.name}{TEMPORARY}")
 
 
 def sync_directory(path: Path) -> None:

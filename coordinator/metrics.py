@@ -109,12 +109,19 @@ class Metrics:
             raise
 
     def _renew(self) -> None:
-        """Write the file anew: an fsync that failed once says nothing when it succeeds later."""
-        write_durably(self._path, self._path.read_bytes())
-        self._file.close()
-        self._file = self._path.open("r+b", buffering=0)
-        self._file.seek(0, os.SEEK_END)
+        """Write the file anew: an fsync that failed once says nothing when it succeeds later.
+
+        What is open is copied, and stays open until its copy is: when the copy fails half-way, the
+        name may be the copy's already, and later lines are in what is open.
+        """
+        descriptor = self._file.fileno()
+        write_durably(self._path, os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+        renewed = self._path.open("r+b", buffering=0)
+        renewed.seek(0, os.SEEK_END)
+        stale, self._file = self._file, renewed
         self._is_doubtful = False
+        with suppress(OSError):
+            stale.close()
 
     def _write(self) -> None:
         held_step = math.inf if self._held_step is None else self._held_step

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from coordinator.errors import CheckpointUnwritable, RunDirectoryError, RunDirectoryHeld
-from coordinator.files import make_directory, sync_directory, write_durably
+from coordinator.files import make_directory, sync_directory, temporary_of, write_durably
 from coordinator.store import CheckpointStore
 
 REVOKED = "REVOKED"  # holds the last step whose checkpoint is right, while later ones are removed
@@ -26,6 +26,8 @@ class RunDirectory:
         self.path = path
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.metrics = path / "metrics.jsonl"
+        self._generation = path / "GENERATION"
+        self._mark = path / REVOKED
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -53,6 +55,8 @@ class RunDirectory:
                     f" {holder or 'unknown'} trains in"
                     f" — {self.path}; give another --run-dir or stop that process"
                 ) from None
+            with suppress(OSError):  # what is above may be another's, and closed to us
+                sync_directory(self.path.parent)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
             self._tidy()
@@ -67,7 +71,7 @@ class RunDirectory:
             RunDirectoryError: the file holds something else.
             CheckpointUnwritable: the disk refuses.
         """
-        path = self.path / "GENERATION"
+        path = self._generation
         count = path.read_text() if path.exists() else "0"
         if not count.isdecimal():
             raise RunDirectoryError(
@@ -90,7 +94,7 @@ class RunDirectory:
             CheckpointUnwritable: the disk refuses.
         """
         with suppress(OSError):  # where there is no room for the mark, files can still be removed
-            write_durably(self.path / REVOKED, str(step).encode())
+            write_durably(self._mark, str(step).encode())
         try:
             self._remove_after(step)
         except OSError as error:
@@ -101,8 +105,12 @@ class RunDirectory:
 
     def _tidy(self) -> None:
         try:
+            for path in (self.path, self.checkpoints.path):
+                sync_directory(path)  # who died may have left names that the disk does not have
             self._remove_revoked()
             self.checkpoints.tidy()
+            for path in (self._generation, self._mark, self.metrics):
+                temporary_of(path).unlink(missing_ok=True)
         except OSError as error:
             raise RunDirectoryError(
                 f"expected to remove what is left of an earlier run, got {error.strerror}"
@@ -110,7 +118,7 @@ class RunDirectory:
             ) from None
 
     def _remove_revoked(self) -> None:
-        mark = self.path / REVOKED
+        mark = self._mark
         if not mark.exists():
             return
         last = mark.read_text()
@@ -123,5 +131,5 @@ class RunDirectory:
 
     def _remove_after(self, last: int) -> None:
         self.checkpoints.remove_after(last)
-        (self.path / REVOKED).unlink(missing_ok=True)
+        self._mark.unlink(missing_ok=True)
         sync_directory(self.path)

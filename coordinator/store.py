@@ -13,10 +13,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from coordinator.checkpoint import FORMAT, Checkpoint, parse, serialise
 from coordinator.errors import CheckpointCorrupt, CheckpointUnwritable
@@ -24,6 +25,7 @@ from coordinator.files import TEMPORARY, sync_directory, write_durably
 from engine.config import canonical_json
 
 DATA, RECORD = ".safetensors", ".json"
+RECORD_SHA256 = "record_sha256"  # in a record: of its other fields, as canonical JSON
 ASIDE = ".bad"  # added to the names of what was not valid
 
 
@@ -62,8 +64,13 @@ class CheckpointStore:
 
     def steps(self) -> list[int]:
         """Give the steps that have a commit record, newest first."""
-        found = [_step_of(path) for path in self.path.glob(f"step-*{RECORD}")]
-        return sorted((step for step in found if step is not None), reverse=True)
+        try:  # not by glob, to which a directory that cannot be read is an empty one
+            paths = [path for path in self.path.iterdir() if path.suffix == RECORD]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(
+            (step for path in paths if (step := _step_of(path)) is not None), reverse=True
+        )
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
         """Load the newest valid checkpoint; also say which newer ones were passed over, and why."""
@@ -86,13 +93,16 @@ class CheckpointStore:
             CheckpointCorrupt: its bytes are not those that were committed.
         """
         data_path, record_path = self.paths(step)
+        path = record_path  # that is being read
         try:
-            return _load(step, record_path.read_bytes(), data_path.read_bytes())
+            record = _read_record(record_path.read_bytes())
+            path = data_path
+            return _load(step, record, data_path.read_bytes())
         except CheckpointCorrupt as error:
-            raise CheckpointCorrupt(f"{error} — {data_path}") from None
+            raise CheckpointCorrupt(f"{error} — {path}") from None
         except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
             raise CheckpointCorrupt(
-                f"expected a checkpoint, got {type(error).__name__}: {error} — {data_path}"
+                f"expected a checkpoint, got {type(error).__name__}: {error} — {path}"
             ) from None
 
     def save(self, checkpoint: Checkpoint, keep: Keep = KEEP) -> None:
@@ -179,7 +189,7 @@ def _step_of(path: Path) -> int | None:
 
 
 def _record(checkpoint: Checkpoint, data: bytes, previous: int | None) -> dict[str, object]:
-    return {
+    record = {
         "format": FORMAT,
         "step": checkpoint.step,
         "bytes": len(data),
@@ -189,10 +199,22 @@ def _record(checkpoint: Checkpoint, data: bytes, previous: int | None) -> dict[s
         "previous": previous,
         "contributors": dict(checkpoint.contributors),
     }
+    return {**record, RECORD_SHA256: _sha256(record)}
 
 
-def _load(step: int, record_bytes: bytes, data: bytes) -> Checkpoint:
-    record = json.loads(record_bytes)
+def _read_record(file: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(file)
+    expected = record.pop(RECORD_SHA256, None)  # records of earlier versions have none
+    if expected is not None and expected != (found := _sha256(record)):
+        raise CheckpointCorrupt(f"expected a record with sha256 {expected}, got {found}")
+    return record
+
+
+def _sha256(record: Mapping[str, object]) -> str:
+    return hashlib.sha256(canonical_json(record).encode()).hexdigest()
+
+
+def _load(step: int, record: Mapping[str, Any], data: bytes) -> Checkpoint:
     expected, found = record["sha256"], hashlib.sha256(data).hexdigest()
     if len(data) != record["bytes"] or expected != found:
         raise CheckpointCorrupt(
