@@ -20,6 +20,7 @@ from coordinator.facts import (
     BranchHedged,
     CheckpointDurable,
     CheckpointFailed,
+    CheckpointPassedOver,
     Fact,
     GradNotCounted,
     HeldOutEvaluated,
@@ -29,6 +30,7 @@ from coordinator.facts import (
     MessageDropped,
     PeerRefused,
     RunWentBack,
+    SaveStuck,
     StepCommitted,
 )
 from coordinator.rate import Rate
@@ -204,6 +206,13 @@ def describe(fact: Fact) -> str:
                 return ""
             return (
                 f"step {fact.step} is not saved: {fact.reason}; training goes on,"
+                f" {fact.unsaved} steps are at risk"
+            )
+        case CheckpointPassedOver():
+            return f"passed over a checkpoint: {fact.complaint}"
+        case SaveStuck():
+            return (
+                f"step {fact.step} is being saved for {fact.seconds:.0f} s; training goes on,"
                 f" {fact.unsaved} steps are at risk"
             )
         case CheckpointDurable() if fact.failed_before:

@@ -12,31 +12,25 @@ Answer = TypeVar("Answer")
 
 
 class Beside(Generic[Job, Answer]):
-    """A thread that works: a daemon, for no process should stay for what nobody will read.
-
-    Attributes:
-        open_jobs: jobs whose answers were not taken yet.
-    """
+    """A thread that works: a daemon, for no process should stay for what nobody will read."""
 
     def __init__(
-        self, make_worker: Callable[[], Callable[[Job], Answer]], wake: Callable[[], None]
+        self, make_work: Callable[[], Callable[[Job], Answer]], wake: Callable[[], None]
     ) -> None:
         """Begin without a thread.
 
         Args:
-            make_worker: gives what does a job; called in the thread, since that may take long.
+            make_work: gives what does a job; called in the thread, since that may take long.
             wake: called in the thread, after each answer.
         """
-        self._make_worker = make_worker
+        self._make_work = make_work
         self._wake = wake
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._answers: SimpleQueue[Answer | BaseException] = SimpleQueue()
         self._thread: Thread | None = None
-        self.open_jobs = 0
 
     def ask(self, job: Job) -> None:
         """Have a job done after those before it."""
-        self.open_jobs += 1
         self._jobs.put(job)
         if self._thread is None:
             self._thread = Thread(target=self._work, daemon=True)
@@ -49,24 +43,13 @@ class Beside(Generic[Job, Answer]):
                 answer = self._answers.get_nowait()
             except Empty:
                 return
-            yield self._take(answer)
-
-    def settle(self) -> list[Answer]:
-        """Wait until every job is done, and give what has come of those not answered yet."""
-        settled = []
-        while self.open_jobs:
-            settled.append(self._take(self._answers.get()))
-        return settled
-
-    def _take(self, answer: Answer | BaseException) -> Answer:
-        if isinstance(answer, BaseException):
-            raise answer
-        self.open_jobs -= 1
-        return answer
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
 
     def _work(self) -> None:
         try:
-            work = self._make_worker()
+            work = self._make_work()
             while (job := self._jobs.get()) is not None:
                 self._answers.put(work(job))
                 self._wake()

@@ -75,10 +75,10 @@ class Recompute:
 
 @dataclass(frozen=True, slots=True)
 class GoBack:
-    """Revoke every checkpoint after a step, and say WentBack before anything else is handled.
+    """Revoke every checkpoint after a step beside the loop, and say WentBack or GoBackFailed.
 
-    A save that is under way is revoked as well, and never answered. The run goes on from the
-    newest checkpoint that is left, or from its start.
+    A save that is under way is answered first, and revoked as well. The run goes on from the newest
+    checkpoint that is left, or from its start.
     """
 
     step: int

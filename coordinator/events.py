@@ -101,6 +101,7 @@ class WentBack:
     Attributes:
         loss: of the last update that is left, nats; None at step 0.
         durable_step: the newest step on disk; -1 if there is none.
+        complaints: what was wrong with checkpoints that were passed over, for people.
     """
 
     step: int
@@ -108,6 +109,14 @@ class WentBack:
     moments: Moments
     loss: float | None
     durable_step: int
+    complaints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GoBackFailed:
+    """Checkpoints that a liar may have spoilt could not be removed."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +154,7 @@ Event: TypeAlias = (
     | Probed
     | Recomputed
     | WentBack
+    | GoBackFailed
     | Ticked
     | Failed
     | StopAsked

@@ -116,6 +116,27 @@ class RunWentBack:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointPassedOver:
+    """A checkpoint is not valid; an older one is used."""
+
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveStuck:
+    """A save has not ended for long; training goes on from memory.
+
+    Attributes:
+        seconds: since it began.
+        unsaved: steps that a crash would cost now.
+    """
+
+    step: int
+    seconds: float
+    unsaved: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckpointDurable:
     """A step is on disk.
 
@@ -167,6 +188,8 @@ Fact: TypeAlias = (
     | BranchHedged
     | LiarFound
     | RunWentBack
+    | CheckpointPassedOver
+    | SaveStuck
     | CheckpointDurable
     | CheckpointFailed
     | HeldOutEvaluated

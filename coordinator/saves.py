@@ -27,6 +27,7 @@ class Saves:
         self._began_s = 0.0  # of the save that is pending
         self._ended_s = 0.0  # of the last save, so that a slow disk is left some time
         self._begun_step = durable_step  # of the last save, whatever came of it
+        self._has_told = False  # that the save which is pending does not end
         self.durable_step = durable_step
         self.pending_step: int | None = None
         self.failure = ""
@@ -70,6 +71,14 @@ class Saves:
             return ""
         return f"expected a save within {self._unsaved_max:,} steps, got none: {trouble}"
 
+    def stuck(self, now: float) -> tuple[int, float] | None:
+        """Give the step of a save that does not end, and its seconds so far; once for each save."""
+        if self._has_told or not self._is_stuck(now):
+            return None
+        assert self.pending_step is not None
+        self._has_told = True
+        return self.pending_step, now - self._began_s
+
     def _is_stuck(self, now: float) -> bool:
         return self.pending_step is not None and now - self._began_s > SAVE_S
 
@@ -77,6 +86,7 @@ class Saves:
         assert self.pending_step is None, "two saves at once"
         self.pending_step = self._begun_step = step
         self._began_s = now
+        self._has_told = False
 
     def go_back(self, durable_step: int) -> None:
         """Forget the save that is pending and what was on disk after durable_step."""

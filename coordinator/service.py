@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeAlias
 
 from coordinator import events
 from coordinator.aside import Answer as Computed
@@ -29,9 +30,9 @@ from coordinator.effects import (
     Send,
     Tell,
 )
-from coordinator.errors import CheckpointUnwritable
 from coordinator.evaluations import Evaluations
 from coordinator.facts import Fact, HeldOutEvaluated, StepCommitted
+from coordinator.going_back import go_back
 from coordinator.memory import MemoryWatch
 from coordinator.metrics import Metrics
 from coordinator.run_directory import RunDirectory
@@ -55,6 +56,9 @@ from wire.transport import Listener
 LOOK_S = 0.05  # how often it looks at what is not the training
 WAIT_S = 0.1  # how long a quiet loop waits; bounds how late a stop is noticed
 MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
+
+
+Written: TypeAlias = SaveEnded | events.WentBack | events.GoBackFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ class CoordinatorService:
             fingerprint="" if resumed is None else resumed.fingerprint,
         )
         self._computing: Beside[Job, Computed]
-        self._saving: Beside[Checkpoint, SaveEnded]
+        self._saving: Beside[Checkpoint | GoBack, Written]
 
     def _make_engine(self) -> Engine:
         run = self._deployment.run
@@ -150,7 +154,7 @@ class CoordinatorService:
             self._metrics,
             Listener(deployment.bind) as listener,
             Beside(lambda: computer(deployment.run, self._make_engine), listener.wake) as computing,
-            Beside(self._make_saver, listener.wake) as saving,
+            Beside(self._make_writer, listener.wake) as saving,
             StatusDoor(deployment.status_bind) as door,
         ):
             self._computing, self._saving = computing, saving
@@ -163,8 +167,9 @@ class CoordinatorService:
                 self._drain(listener)  # before the ends are believed: the last word may be BYE
                 while self._departed:
                     self._handle(listener, events.Departed(self._departed.pop(0)))
-                # Taken one by one: going back drops the answer to a save, also one that is there.
                 for answer in chain(computing.answers(), saving.answers()):
+                    if isinstance(answer, events.WentBack):
+                        self._metrics.go_back(answer.step)
                     self._handle(listener, answer)
                 self._look_around(listener, door, watch)
                 self._handle(listener, events.Ticked())
@@ -214,8 +219,8 @@ class CoordinatorService:
                 self._metrics.hold(step)
             case Probe() | Recompute():
                 self._computing.ask(effect)
-            case GoBack(step):
-                return [self._go_back(step)]
+            case GoBack():
+                self._saving.ask(effect)
             case Tell(fact):
                 if isinstance(fact, StepCommitted):
                     self._metrics.append(fact)
@@ -226,28 +231,6 @@ class CoordinatorService:
                 self._failure = failure
                 self._is_finished = True
         return []
-
-    def _go_back(self, step: int) -> events.Event:
-        directory, run = self._deployment.directory, self._deployment.run
-        self._saving.settle()  # else what is revoked could be saved afterwards
-        try:
-            directory.revoke(step)
-            checkpoint, _ = directory.checkpoints.newest()
-            directory.checkpoints.set_aside_after(-1 if checkpoint is None else checkpoint.step)
-        except CheckpointUnwritable as error:
-            return events.Failed(str(error), saves_last=False)
-        if checkpoint is None:
-            self._metrics.go_back(0)
-            moments = Moments.zeros(run.model.num_params)
-            return events.WentBack(0, run.params, moments, None, durable_step=-1)
-        self._metrics.go_back(checkpoint.step)
-        return events.WentBack(
-            checkpoint.step,
-            checkpoint.params,
-            checkpoint.moments,
-            checkpoint.loss,
-            durable_step=checkpoint.step,
-        )
 
     def _save(self, save: Save) -> list[events.Event]:
         """Begin to save; the answer comes from beside the loop, unless metrics are refused now."""
@@ -277,8 +260,17 @@ class CoordinatorService:
         self._saving.ask(checkpoint)
         return []
 
-    def _make_saver(self) -> Callable[[Checkpoint], SaveEnded]:
-        return saver(self._deployment.directory, self._metrics, self._deployment.keep)
+    def _make_writer(self) -> Callable[[Checkpoint | GoBack], Written]:
+        """Give what writes to the run directory, one thing after the other."""
+        deployment = self._deployment
+        save = saver(deployment.directory, self._metrics, deployment.keep)
+
+        def write(job: Checkpoint | GoBack) -> Written:
+            if isinstance(job, GoBack):
+                return go_back(deployment.directory, deployment.run, job.step)
+            return save(job)
+
+        return write
 
 
 def _event(peer: bytes, frames: list[bytes]) -> events.Event:

@@ -98,7 +98,7 @@ class CoordinatorState:
             case events.Received(peer, message):
                 return self._on_message(peer, message, now)
             case events.Ticked():
-                return self._sessions.tick(now)
+                return self._sessions.tick(now) + self._phases.tick(now)
             case events.Departed(peer):
                 return self._sessions.depart(peer, now)
             case events.Garbled(peer, reason):
@@ -122,6 +122,8 @@ class CoordinatorState:
                 return self._on_recomputed(dispute, truth, now)
             case events.WentBack():
                 return self._on_went_back(event, now)
+            case events.GoBackFailed(reason):
+                return self._phases.on_go_back_failed(reason, now)
             case events.Failed(reason, saves_last):
                 return self._phases.leave(STOPPING, reason, now, saves_last)
             case events.StopAsked():
@@ -217,7 +219,7 @@ class CoordinatorState:
     # ---- messages ---------------------------------------------------------------------------
 
     def _on_message(self, peer: events.Peer, message: messages.Message, now: float) -> list[Effect]:
-        if not self._phases.is_training:
+        if not self._phases.is_open:
             return []
         if isinstance(message, messages.Hello):
             return self._sessions.greet(peer, message, now)
@@ -225,7 +227,8 @@ class CoordinatorState:
             return self._drop(f"{type(message).__name__} is not for a coordinator")
         member = self._members.of_session(peer, message.sid)
         if member is None or not self._out.is_ours(message):
-            late = self._on_late(message, now) if self._out.is_ours(message) else []
+            is_counted = self._out.is_ours(message) and self._phases.is_training
+            late = self._on_late(message, now) if is_counted else []
             return [self._out.who(peer, message.sid), *late]
         member.hear(now)
         match message:
@@ -233,8 +236,8 @@ class CoordinatorState:
                 return self._sessions.admit(member, message, now)
             case messages.Grad() if not member.is_ready:
                 return self._drop("a gradient of a worker that was not admitted")
-            case messages.Grad():
-                return self._on_grad(member, message, now)
+            case messages.Grad():  # while the run goes back, every answer is of what is undone
+                return self._on_grad(member, message, now) if self._phases.is_training else []
             case messages.Ping():
                 return [self._out.pong(member, message.t)]
             case messages.Progress():
@@ -307,8 +310,8 @@ class CoordinatorState:
                 f" {dispute.step + 1}, branch {dispute.branch}; check that machine, then --resume"
             )
         if first is not None and first < self._training.step:
-            self._phases.give_up()  # GoBack drops the answer to a save, whether it succeeds or not
-            return [*effects, GoBack(first)]
+            self._phases.begin_going_back()
+            return [*effects, *self._assignments.drop_all(), GoBack(first)]
         if first is not None:  # the open step alone is spoilt
             effects += self._assignments.drop_all()
             self._training.reopen()
@@ -320,12 +323,14 @@ class CoordinatorState:
     def _on_went_back(self, back: events.WentBack, now: float) -> list[Effect]:
         training = self._training
         fact = facts.RunWentBack(training.step, back.step)
-        effects = self._assignments.drop_all()
+        effects: list[Effect] = [
+            Tell(facts.CheckpointPassedOver(complaint)) for complaint in back.complaints
+        ]
         training.go_to(back.step, back.params, back.moments, back.loss)
         self._audits.go_back(back.step)
         self._step_opened_s = now
         effects += [Tell(fact), *self._phases.go_back(back.durable_step, now)]
-        return effects + self._go_on(now)
+        return effects + (self._go_on(now) if self._phases.is_training else [])
 
     def _go_on(self, now: float) -> list[Effect]:
         if self._liar_failure is not None:

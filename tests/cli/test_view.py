@@ -12,6 +12,7 @@ from coordinator.facts import (
     BranchHedged,
     CheckpointDurable,
     CheckpointFailed,
+    CheckpointPassedOver,
     Fact,
     GradNotCounted,
     HeldOutEvaluated,
@@ -21,6 +22,7 @@ from coordinator.facts import (
     MessageDropped,
     PeerRefused,
     RunWentBack,
+    SaveStuck,
     StepCommitted,
 )
 
@@ -38,6 +40,8 @@ FACTS = [
     RunWentBack(9, 3),
     CheckpointDurable(3, 0.5, 0),
     CheckpointFailed(3, "no space", 7, 1),
+    CheckpointPassedOver("expected a checkpoint, got none"),
+    SaveStuck(3, 31.0, 7),
     HeldOutEvaluated(3, 7 / 3),
 ]
 
@@ -131,6 +135,14 @@ def test_a_run_goes_on_when_nobody_reads_any_more() -> None:
             "step 3 is not saved: no space; training goes on, 7 steps are at risk",
         ),
         (CheckpointFailed(9, "no space", 7, 99), ""),
+        (
+            CheckpointPassedOver("expected a checkpoint, got none"),
+            "passed over a checkpoint: expected a checkpoint, got none",
+        ),
+        (
+            SaveStuck(3, 31.0, 7),
+            "step 3 is being saved for 31 s; training goes on, 7 steps are at risk",
+        ),
         (CheckpointDurable(3, 0.5, 0), ""),
         (CheckpointDurable(3, 0.5, 4), "step 3 is saved, after 4 saves that failed"),
         (StepCommitted(3, 1.0, 8, 0.1, 2, 0.01), ""),

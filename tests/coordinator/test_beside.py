@@ -31,7 +31,6 @@ def test_each_job_is_answered_once_in_the_order_of_asking() -> None:
 def test_without_a_job_there_is_no_answer_and_nothing_to_wait_for() -> None:
     with Beside(doubler, ignore) as beside:
         assert list(beside.answers()) == []
-        assert beside.settle() == []
 
 
 def test_the_loop_is_woken_once_there_is_an_answer() -> None:
@@ -49,25 +48,11 @@ def test_the_loop_does_not_wait_for_a_job() -> None:
         beside.ask(1)
 
         assert list(beside.answers()) == []
-        assert beside.open_jobs == 1
         may_end.set()
-        assert beside.settle() == [True]
+    assert list(beside.answers()) == [True]
 
 
-def test_settling_waits_for_what_is_under_way_and_leaves_nothing() -> None:
-    with Beside(doubler, ignore) as beside:
-        for job in range(20):
-            beside.ask(job)
-
-        first = next(iter(beside.answers()), None)
-        rest = beside.settle()
-
-    assert len(rest) == (20 if first is None else 19)
-    assert rest[-1] == 38
-    assert list(beside.answers()) == []
-
-
-def test_what_does_the_jobs_is_made_in_the_thread() -> None:
+def test_what_does_the_jobs_is_made_once_in_the_thread() -> None:
     """To make an engine may compile, which takes seconds."""
     makers: list[int] = []
 
@@ -79,7 +64,6 @@ def test_what_does_the_jobs_is_made_in_the_thread() -> None:
         assert makers == []
         beside.ask(1)
         beside.ask(2)
-        beside.settle()
 
     assert len(makers) == 1
     assert makers != [get_ident()]
@@ -97,5 +81,5 @@ def test_what_goes_wrong_in_the_thread_is_raised_in_the_loop(where: str) -> None
 
     with Beside(fail if where == "making" else make, ignore) as beside:
         beside.ask(1)
-        with pytest.raises(ArithmeticError, match=where):
-            beside.settle()
+    with pytest.raises(ArithmeticError, match=where):
+        list(beside.answers())

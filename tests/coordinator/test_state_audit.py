@@ -11,6 +11,7 @@ from coordinator.effects import Evaluate, Finish, GoBack, Recompute, Save
 from coordinator.evaluations import Evaluations
 from coordinator.facts import LiarFound, RunWentBack
 from coordinator.leases import BranchSum
+from coordinator.phases import LAST_SAVE_S
 from coordinator.settings import CheckpointEvery, Settings
 from engine.branch import sum_branch
 from engine.eager import Eager
@@ -18,6 +19,7 @@ from engine.optimizer import Moments
 from engine.params import to_bytes
 from engine.run import Run
 from tests.coordinator.scenario import (
+    RUN,
     SELDOM,
     Hand,
     Scenario,
@@ -31,7 +33,7 @@ from tests.coordinator.scenario import (
     told,
     work_of,
 )
-from wire.messages import Hello, Refuse, Task
+from wire.messages import Hello, Ping, Pong, Refuse, Task
 
 pytestmark = pytest.mark.unit
 
@@ -244,9 +246,46 @@ def test_a_run_that_cannot_go_back_does_not_wait_for_the_save_that_it_has_revoke
     assert [save.step for save in only(Save, scenario.seen)] == [1], "it is under way"
 
     recompute(scenario, dispute)
-    effects = scenario.handle(events.Failed("a disk that refuses", saves_last=False))
+    effects = scenario.handle(events.GoBackFailed("a disk that refuses"))
 
     assert [finish.failure for finish in only(Finish, effects)] == ["a disk that refuses"]
+
+
+def test_while_the_run_goes_back_members_are_answered_and_nothing_is_counted() -> None:
+    """A slow disk is no reason to lose those who have done nothing wrong."""
+    scenario, dispute = spoilt()
+    (task, *_) = tasks(scenario.seen, b"a")
+    recompute(scenario, dispute)
+
+    assert tasks(scenario.ready(b"b"), b"b") == []
+    sid = scenario.welcomes[b"b"].sid
+    pong = sent(scenario.receive(b"b", Ping(RUN, 4, sid, 1.5)), b"b")
+    late = scenario.receive(b"b", replace(HAND.compute(task), sid=sid))
+
+    assert pong == [Pong(RUN, 4, sid, 1.5)]
+    assert late == []
+    assert scenario.training.step == 1
+    assert scenario.state.status(0.0).durable_step == -1, "what is going to be revoked is not"
+    assert tasks(go_back_to_start(scenario), b"b"), "work goes on"
+
+
+def test_who_asks_for_a_stop_does_not_wait_for_a_way_back_that_does_not_end() -> None:
+    scenario, dispute = spoilt()
+    recompute(scenario, dispute)
+    assert only(Finish, scenario.handle(events.StopAsked(), 1.0)) == []
+
+    (finish,) = only(Finish, scenario.handle(events.StopAsked(), 1.0 + LAST_SAVE_S))
+
+    assert finish.failure is not None
+    assert "expected to have gone back within 8 s, got no answer" in finish.failure
+
+
+def test_a_stop_on_the_way_back_leaves_when_the_run_stands_again() -> None:
+    scenario, dispute = spoilt()
+    recompute(scenario, dispute)
+    scenario.handle(events.StopAsked(), 1.0)
+
+    assert only(Finish, go_back_to_start(scenario)) == [Finish(None)]
 
 
 def test_a_run_is_neither_saved_nor_done_while_an_answer_is_disputed() -> None:
@@ -307,7 +346,7 @@ def test_nor_does_a_run_that_cannot_go_back() -> None:
     scenario, dispute = spoilt_while_evaluating()
     recompute(scenario, dispute)
 
-    effects = scenario.handle(events.Failed("disk", saves_last=False))
+    effects = scenario.handle(events.GoBackFailed("disk"))
     effects += scenario.handle(events.Evaluated(1, 2.0))
 
     assert only(Save, effects) == []

@@ -1,6 +1,7 @@
 """A disk whose fsync takes long, or never ends: training does not wait for it, nor does a stop."""
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.integration
 JOB = Job(steps=1_000_000, batch_size=64, n_embd=16, n_head=4, engine="compiled")
 FSYNC_S = 0.4  # of which a save takes six
 STUCK_S = 60.0
+FAILURE, REFUSED = 1, 78
 
 
 class SlowDisk:
@@ -47,10 +49,12 @@ class SlowDisk:
         lines = self.coordinator.stderr.split("\n")[:-1]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def told(self, fact: str) -> list[dict[str, Any]]:
+        return [values for values in self.facts if values.get("fact") == fact]
+
     def durable(self) -> list[tuple[int, float]]:
         """Every step that was called durable, and how many seconds its save took."""
-        saved = [fact for fact in self.facts if fact.get("fact") == "CheckpointDurable"]
-        return [(fact["step"], fact["seconds"]) for fact in saved]
+        return [(fact["step"], fact["seconds"]) for fact in self.told("CheckpointDurable")]
 
     def wait_for_steps(self, count: int) -> None:
         """Wait until so many more steps are committed."""
@@ -66,6 +70,11 @@ class SlowDisk:
         assert asked.exit_code() == 0, asked.stderr
         values: dict[str, Any] = json.loads(asked.stdout)
         return values
+
+
+def start_liar(run: SlowDisk, lab: Lab) -> Process:
+    said = ["worker", f"--connect={run.address}", "--name=liar"]
+    return lab.start_script("tests.integration.liar", *said)
 
 
 def assert_right_so_far(run_dir: Path) -> None:
@@ -116,3 +125,49 @@ def test_a_stop_does_not_wait_for_a_disk_that_hangs(lab: Lab) -> None:
     run.coordinator.send(signal.SIGTERM)
     assert run.coordinator.exit_code() == 0, run.coordinator.stderr
     assert_right_so_far(run.run_dir)
+
+
+def test_a_run_that_goes_back_on_a_slow_disk_loses_nobody(lab: Lab) -> None:
+    """To remove what a liar has spoilt takes several fsyncs; the honest are answered meanwhile."""
+    run = SlowDisk(lab, "--checkpoint-every=20", "--audit=0.2")
+    run.make_slow(2 * FSYNC_S)
+    liar = start_liar(run, lab)
+
+    assert liar.exit_code() == REFUSED
+    wait_until("the way back", lambda: run.told("RunWentBack"))
+    run.wait_for_steps(20)
+
+    assert [fact["reason"] for fact in run.told("MemberLost") if "w1-" in fact["name"]] == []
+    assert "searching again" not in run.worker.stderr
+    run.make_fast()
+    run.coordinator.send(signal.SIGTERM)
+    assert run.coordinator.exit_code() == 0, run.coordinator.stderr
+    assert_right_so_far(run.run_dir)
+
+
+@pytest.mark.long
+def test_a_run_that_cannot_go_back_because_its_disk_hangs_can_be_stopped(lab: Lab) -> None:
+    run = SlowDisk(lab, "--checkpoint-every=20", "--audit=0.2")
+    run.make_slow(STUCK_S)
+    liar = start_liar(run, lab)
+    assert liar.exit_code() == REFUSED
+
+    run.coordinator.send(signal.SIGTERM)
+
+    assert run.coordinator.exit_code(12) == FAILURE
+    (line,) = run.coordinator.errors
+    assert "within 8 s, got no answer" in line
+
+
+@pytest.mark.long
+def test_a_disk_that_hangs_ends_a_run_once_too_much_is_at_risk(lab: Lab) -> None:
+    run = SlowDisk(lab, "--checkpoint-every=20", "--max-unsaved=300")
+    run.wait_for_saves(1)
+    run.make_slow(2 * STUCK_S)
+
+    assert run.coordinator.exit_code() == FAILURE
+    (line,) = run.coordinator.errors
+    assert re.search("expected a save within 300 steps, got none: step .* is being saved for", line)
+    (stuck,) = run.told("SaveStuck")
+    assert stuck["seconds"] < 32
+    assert run.worker.is_running, "it waits for another coordinator"

@@ -1,14 +1,15 @@
 """The changes that mutants are made of: each gives a faulty replacement of a production method."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
 from coordinator.admissions import Admissions
 from coordinator.audits import Audits, Verdict
-from coordinator.effects import Effect, GoBack
+from coordinator.effects import Effect, GoBack, Tell
+from coordinator.facts import CheckpointDurable
 from coordinator.leases import Board, BranchSum, Lease
 from coordinator.members import Member
 from coordinator.outbox import Outbox
@@ -183,15 +184,22 @@ def durable_though_failed(original: Callable[..., None]) -> Callable[..., None]:
     return fail
 
 
-def durable_whoever_asked(original: object) -> Callable[..., None]:
-    def succeed(self: Saves, step: int, now: float) -> None:
-        self.pending_step, self.durable_step = None, step
+def believed_on_the_way_back(original: Callable[..., list[Effect]]) -> Callable[..., list[Effect]]:
+    def on_saved(self: Phases, step: int, seconds: float, now: float) -> list[Effect]:
+        if not self._is_going_back:
+            return original(self, step, seconds, now)
+        self._saves.durable_step = step
+        return [Tell(CheckpointDurable(step, seconds, 0))]
 
-    return succeed
+    return on_saved
 
 
-def never_settled(original: object) -> Callable[..., Iterator[float]]:
-    return lambda self: iter(())
+def training_on_the_way_back(original: object) -> property:
+    return property(lambda self: self.phase is Phase.TRAINING)
+
+
+def never_late(original: object) -> Callable[..., list[Effect]]:
+    return lambda self, now: []
 
 
 def due_at_any_time(original: Callable[..., bool]) -> Callable[..., bool]:
@@ -245,8 +253,13 @@ def any_arithmetic(original: Callable[..., list[Effect]]) -> Callable[..., list[
     return on_probed
 
 
-def still_pending(original: object) -> Callable[..., None]:
-    return lambda self: None
+def still_pending(original: Callable[..., None]) -> Callable[..., None]:
+    def go_back(self: Saves, durable_step: int) -> None:
+        pending_step = self.pending_step
+        original(self, durable_step)
+        self.pending_step = pending_step
+
+    return go_back
 
 
 def done_too_early(original: Callable[..., list[Effect]]) -> Callable[..., list[Effect]]:

@@ -3,7 +3,7 @@
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,7 +78,7 @@ class CoordinatorHost:
         world.checks.begin(self.state, RUN, disk, self._clock.now, self._rounds_otherwise)
         world.network.listen(self)
         self._clock.say(self.name, f"starts at step {self.training.step}")
-        self._turn: Iterator[float] | None = self._handle(events.Started())
+        self._handle(events.Started())
         self._wake(0.0)
 
     def _make_state(self) -> CoordinatorState:
@@ -159,33 +159,24 @@ class CoordinatorHost:
         if self._clock.now < self._busy_until_s:  # it was stalled meanwhile
             self._wake(0.0)
             return
-        self._turn = self._turn or self._take_turn()
-        held_up_until_s = next(self._turn, None)
-        if held_up_until_s is None:
-            self._turn = None
+        self._take_turn()
+        if self.is_alive:
             self._wake(0.0 if self._inbox or self._departed else WAIT_S)
-        else:
-            self._busy_until_s = max(self._busy_until_s, held_up_until_s)
-            self._wake(0.0)
 
-    def _take_turn(self) -> Iterator[float]:
-        """Do what a turn of the loop does; yields until when it is held up, where it is.
-
-        Answers to saves are taken last: what was computed may make the run go back, which drops
-        them.
-        """
+    def _take_turn(self) -> None:
+        """Do what a turn of the loop does."""
         while self._inbox:
-            yield from self._handle(_event(*self._inbox.popleft()))
+            self._handle(_event(*self._inbox.popleft()))
         while self._departed:
-            yield from self._handle(events.Departed(self._departed.pop(0)))
+            self._handle(events.Departed(self._departed.pop(0)))
         for answers in (self._computed, self._saving.answers):
             while answers:
-                yield from self._handle(answers.popleft())
-        yield from self._handle(events.Ticked())
+                self._handle(answers.popleft())
+        self._handle(events.Ticked())
         if self._is_stopping:
-            yield from self._handle(events.StopAsked())
+            self._handle(events.StopAsked())
 
-    def _handle(self, event: events.Event) -> Iterator[float]:
+    def _handle(self, event: events.Event) -> None:
         checks = self._world.checks
         pending = deque([event])
         while pending and self.is_alive:
@@ -194,12 +185,7 @@ class CoordinatorHost:
             effects = self.state.handle(event, self._clock.now)
             checks.after(event, effects, self._clock.now)
             for effect in effects:
-                if isinstance(effect, GoBack):
-                    self._clock.say(self.name, f"goes back to step {effect.step}")
-                    yield from self._saving.settle()
-                    pending.append(self._went_back(effect.step))
-                else:
-                    pending += self._perform(effect)
+                pending += self._perform(effect)
 
     # ---- effects -----------------------------------------------------------------------------
 
@@ -221,6 +207,9 @@ class CoordinatorHost:
             case Recompute():
                 self._clock.say(self.name, f"recomputes {effect.branch}")
                 self._beside(lambda: self._recomputed(effect))
+            case GoBack(step):
+                self._clock.say(self.name, f"goes back to step {step}")
+                self._saving.ask_back(lambda: self._went_back(step))
             case Tell(fact):
                 self._clock.say(self.name, f"% {fact}")
             case Finish(failure):
@@ -242,7 +231,7 @@ class CoordinatorHost:
     def _went_back(self, step: int) -> events.Event:
         if self._world.faults.strikes("save failed"):
             self._world.faults.count("going back failed")
-            return events.Failed(NO_ROOM, saves_last=False)
+            return events.GoBackFailed(NO_ROOM)
         self._disk.revoke_after(step)
         save = self._disk.newest or _beginning(self._world.oracle)
         return events.WentBack(

@@ -20,7 +20,7 @@ from tests.simulation.plan import Plan
 from wire.messages import Bye
 
 NO_ROOM = "expected room, got none"  # what a save that fails says
-GIVEN_UP = "to be saved within 8 s, got no answer"  # what a stop says that waited long enough
+GIVEN_UP = "within 8 s, got no answer"  # what a stop says that waited long enough
 AT_RISK = "expected a save within"  # what a run says that stops because saves fail
 OTHER_ARITHMETIC = "expected the arithmetic that the run was trained with"
 
@@ -46,10 +46,12 @@ class Durability:
         self._durable_step = self._begun_step = disk.durable_step
         self._asked: int | None = None  # the step of the Save that is not answered yet
         self._asked_s = self._begun_s = self._ended_s = now
+        self._is_going_back = False
         self._has_failed = False  # the last save that was answered
         self._stop_asked_s: float | None = None
         self._steps_at_risk = 0  # because saves failed, when it began to leave
-        self._was_training, self._has_committed = True, False
+        self._was_open, self._has_committed = True, False
+        self._closed_s = now
         self._expect(self._called_durable == disk.durable_step, "a run resumes what is durable")
 
     def is_reason(self, failure: str) -> bool:
@@ -75,9 +77,10 @@ class Durability:
                     self._expect(is_ours, "other arithmetic evaluates nothing", step)
                 case Send(_, Bye(durable_step=step)):
                     self._check_on_disk(step)
-                case GoBack():  # a save that is under way is settled, and its answer dropped
+                case GoBack():  # the answer to a save that is under way is not believed
                     self.seen["a save revoked under way"] += self._asked is not None
-                    self._asked = None
+                    self._asked, self._is_going_back = None, True
+                    self._durable_step = -1
                 case Finish(failure) if failure is not None:
                     self._check_failure(failure, now)
         self._check_on_disk(self._called_durable)
@@ -127,6 +130,9 @@ class Durability:
                 return not self._has_failed
             case events.WentBack(durable_step=step):
                 self._durable_step = self._begun_step = step
+                self._is_going_back = False
+            case events.GoBackFailed():
+                self._is_going_back = False
             case events.StopAsked() if self._stop_asked_s is None:
                 self._stop_asked_s = now
         return False
@@ -182,15 +188,20 @@ class Durability:
     # ---- leaving -----------------------------------------------------------------------------
 
     def _note_risk(self, now: float) -> None:
-        if self._was_training and not self._is_training:
+        is_open = self._state._phases.is_open
+        if self._was_open and not is_open:
             is_failing = self._has_failed or self._is_stuck(now)
             self._steps_at_risk = self._unsaved if is_failing else 0
-        self._was_training = self._is_training
+            self._closed_s = now
+        self._was_open = is_open
 
     def _check_stop(self, event: events.Event, now: float) -> None:
+        has_left = self._state._phases.phase is Phase.LEFT
+        if isinstance(event, events.Ticked) and self._steps_at_risk >= self._unsaved_max:
+            is_patient = now - self._closed_s < LAST_SAVE_S
+            self._expect(is_patient or has_left, "a run at risk waits for no disk for ever")
         if isinstance(event, events.StopAsked) and self._stop_asked_s is not None:
             is_patient = now - self._stop_asked_s < LAST_SAVE_S
-            has_left = self._state._phases.phase is Phase.LEFT
             self._expect(is_patient or has_left, "a stop waits for no disk for ever")
 
     def _check_failure(self, failure: str, now: float) -> None:
@@ -201,7 +212,8 @@ class Durability:
             self.seen["too much at risk"] += 1
         elif GIVEN_UP in failure:
             is_asked = self._stop_asked_s is not None and now - self._stop_asked_s >= LAST_SAVE_S
-            self._expect(is_asked and self._asked is not None, "a last save is waited for", failure)
+            is_late = self._asked is not None or self._is_going_back
+            self._expect(is_asked and is_late, "a last save is waited for", failure)
             self.seen["a last save given up"] += 1
         elif OTHER_ARITHMETIC in failure:
             self._expect(self._rounds_otherwise, "our own arithmetic is known again", failure)

@@ -24,7 +24,6 @@ from coordinator.state import CoordinatorState
 from coordinator.training import Training
 from tests.simulation import bugs
 from tests.simulation.plan import STRANGE, Plan
-from tests.simulation.saving_host import SavingHost
 from wire import codec
 from worker.state import WorkerState
 
@@ -234,16 +233,25 @@ MUTANTS = (
     Mutant(
         "revoked save believed",
         "What a save has come to that was under way when the run went back is believed.",
-        (
-            (SavingHost, "settle", bugs.never_settled),
-            (Saves, "succeed", bugs.durable_whoever_asked),
-        ),
+        ((Phases, "on_saved", bugs.believed_on_the_way_back),),
         with_a_liar_and_slow_saves,
+    ),
+    Mutant(
+        "counted on the way back",
+        "While the run goes back, answers to the step that it leaves are counted.",
+        ((Phases, "is_training", bugs.training_on_the_way_back),),
+        with_a_liar_and_slow_saves,
+    ),
+    Mutant(
+        "a stuck disk is waited for",
+        "A run that should stop waits for a disk that does not answer, for ever.",
+        ((Phases, "_leave_if_late", bugs.never_late),),
+        _with_slow_saves,
     ),
     Mutant(
         "revoked save awaited",
         "A run that cannot go back waits for the answer to a save that nobody will give.",
-        ((Phases, "give_up", bugs.still_pending),),
+        ((Saves, "go_back", bugs.still_pending),),
         with_a_liar_and_slow_saves,
     ),
     Mutant(

@@ -1,7 +1,7 @@
 """The thread in which a simulated coordinator saves, as coordinator/beside.py runs it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from coordinator import events
@@ -33,8 +33,20 @@ class Write:
     is_down: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class Return:
+    """Going back, from its beginning to its end.
+
+    Attributes:
+        perform: revokes, and gives the answer.
+    """
+
+    ends_s: float
+    perform: Callable[[], events.Event]
+
+
 class SavingHost:
-    """One save after another, until the process ends.
+    """One save after another, or a way back, until the process ends.
 
     Attributes:
         answers: what has come of saves, and was not taken yet.
@@ -52,13 +64,13 @@ class SavingHost:
         self._save_s = world.plan.save_s
         self._disk = disk
         self._wake = wake
-        self._writes: deque[Write] = deque()
+        self._jobs: deque[Write | Return] = deque()
         self._is_over = False
         self.answers: deque[events.Event] = deque()
 
     def ask(self, save: Save) -> None:
         """Have a step saved after those before it."""
-        began_s = self._writes[-1].ends_s if self._writes else self._clock.now
+        began_s = self._free_s
         took_s = self._draw_seconds()
         down_s: float | None = began_s + self._rng.uniform(0, took_s)
         answer: events.Saved | events.SaveFailed = events.Saved(save.step, took_s)
@@ -70,16 +82,21 @@ class SavingHost:
             else:
                 down_s = None
         write = Write(save, down_s, began_s + took_s, answer)
-        self._writes.append(write)
+        self._jobs.append(write)
         if down_s is not None:
             self._clock.at(down_s, self._put, write)
         self._clock.at(write.ends_s, self._end, write)
 
-    def settle(self) -> Iterator[float]:
-        """Wait for whatever is under way; yields until when. Nobody hears what has come of it."""
-        while self._writes:
-            yield self._writes[-1].ends_s
-        self.answers.clear()
+    def ask_back(self, perform: Callable[[], events.Event]) -> None:
+        """Have the run go back after what is under way."""
+        way = Return(self._free_s + self._draw_seconds(), perform)
+        self._jobs.append(way)
+        self._clock.at(way.ends_s, self._end, way)
+
+    @property
+    def _free_s(self) -> float:
+        """When everything is done."""
+        return self._jobs[-1].ends_s if self._jobs else self._clock.now
 
     def kill(self) -> None:
         """The process is gone at once."""
@@ -106,9 +123,13 @@ class SavingHost:
             write.is_down = True
             self._disk.put(write.save)
 
-    def _end(self, write: Write) -> None:
+    @property
+    def _writes(self) -> list[Write]:
+        return [job for job in self._jobs if isinstance(job, Write)]
+
+    def _end(self, job: Write | Return) -> None:
         if self._is_over:
             return
-        self._writes.remove(write)
-        self.answers.append(write.answer)
+        self._jobs.remove(job)
+        self.answers.append(job.answer if isinstance(job, Write) else job.perform())
         self._wake()
