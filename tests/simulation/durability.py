@@ -197,7 +197,7 @@ class Durability:
 
     def _check_stop(self, event: events.Event, now: float) -> None:
         has_left = self._state._phases.phase is Phase.LEFT
-        if isinstance(event, events.Ticked) and self._steps_at_risk >= self._unsaved_max:
+        if isinstance(event, events.Ticked) and AT_RISK in self._state._phases._disk_failure:
             is_patient = now - self._closed_s < LAST_SAVE_S
             self._expect(is_patient or has_left, "a run at risk waits for no disk for ever")
         if isinstance(event, events.StopAsked) and self._stop_asked_s is not None:
