@@ -91,7 +91,10 @@ def coordinator(
 
         try:
             with stop:
-                failure = CoordinatorService(deployment, view.observe).serve(stop, on_bound)
+                service = CoordinatorService(deployment, view.observe)
+                if service.complaint:
+                    view.say(service.complaint)
+                failure = service.serve(stop, on_bound)
         finally:
             (run_dir / ADDRESS_FILE).unlink(missing_ok=True)
             view.close()

@@ -70,20 +70,33 @@ def plan_run(
 def _checkpoint(
     directory: RunDirectory, resume: str, warn: Callable[[str], None]
 ) -> Checkpoint | None:
+    """Find the checkpoint to go on from; None is a run that begins, over nobody's metrics.
+
+    A run that was killed before its first checkpoint was durable begins again, and may have lines
+    already; but its start was counted before it wrote any.
+    """
+    checkpoint = None
     if resume == RESUME_NEVER:
         if directory.checkpoints.steps():
             raise RunDirectoryError(
                 f"expected a new run directory, got one with a run in it — {directory.path};"
                 " add --resume to go on with it, or give another --run-dir"
             )
-        return None
-    checkpoint, complaints = directory.checkpoints.newest()
-    for complaint in complaints:
-        warn(f"passed over a checkpoint: {complaint}")
-    if checkpoint is None and (resume == RESUME_ALWAYS or complaints):
+    else:
+        checkpoint, complaints = directory.checkpoints.newest()
+        for complaint in complaints:
+            warn(f"passed over a checkpoint: {complaint}")
+        if checkpoint is None and (resume == RESUME_ALWAYS or complaints):
+            raise RunDirectoryError(
+                f"expected a valid checkpoint to resume from, got none — {directory.path};"
+                " check --run-dir, or leave --resume out"
+            )
+    metrics = directory.metrics
+    has_lines = checkpoint is None and metrics.exists() and metrics.stat().st_size > 0
+    if has_lines and not directory.has_begun:
         raise RunDirectoryError(
-            f"expected a valid checkpoint to resume from, got none — {directory.path};"
-            " check --run-dir, or leave --resume out"
+            f"expected a new run directory, got one with metrics of another run — {metrics};"
+            " give another --run-dir, or move that file away"
         )
     return checkpoint
 

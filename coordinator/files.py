@@ -13,10 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".tmp"
+PRIVATE = 0o600  # for its owner alone
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     """Put a whole file there, or leave what was there.
+
+    Args:
+        mode: who may read and write it, whatever the umask.
 
     Raises:
         OSError: the disk refuses; after the rename, the new file may be there and not last.
@@ -24,7 +28,7 @@ def write_durably(path: Path, data: bytes) -> None:
     temporary = temporary_of(path)
     temporary.unlink(missing_ok=True)
     try:
-        _write_new(temporary, data)
+        _write_new(temporary, data, mode)
         os.rename(temporary, path)
     except OSError:
         with suppress(OSError):  # what cannot be removed now, the next start removes
@@ -56,9 +60,12 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     try:
+        if mode != PRIVATE:
+            with suppress(OSError):  # not every file system has modes
+                os.fchmod(descriptor, mode)
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(descriptor, rest) :]

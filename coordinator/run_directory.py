@@ -29,6 +29,11 @@ class RunDirectory:
         self._generation = path / "GENERATION"
         self._mark = path / REVOKED
 
+    @property
+    def has_begun(self) -> bool:
+        """Say whether a coordinator has started here: before that, no line is one of ours."""
+        return self._generation.exists()
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Make the directory and hold it for this process.

@@ -84,7 +84,12 @@ class Deployment:
 
 
 class CoordinatorService:
-    """One coordinator process; the caller holds the run directory's lock."""
+    """One coordinator process; the caller holds the run directory's lock.
+
+    Attributes:
+        complaint: what is wrong with the metrics that the run goes on from, for people; empty if
+            nothing is.
+    """
 
     def __init__(self, deployment: Deployment, observe: Callable[[Fact], None]) -> None:
         """Make the machine; nothing is bound yet.
@@ -115,6 +120,7 @@ class CoordinatorService:
                 resumed.loss,
             )
         self._metrics = Metrics(deployment.directory.metrics, training.step)
+        self.complaint = self._metrics.complaint
         self._state = CoordinatorState(
             training=training,
             work=deployment.run.work,

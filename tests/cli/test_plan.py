@@ -121,6 +121,43 @@ def test_a_directory_with_a_run_in_it_is_no_place_for_a_new_one(tmp_path: Path) 
     assert str(tmp_path / "run") in str(refusal.value)
 
 
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_metrics_that_nobody_began_here_are_not_written_over(tmp_path: Path, resume: str) -> None:
+    """A file of another tool's, or all that is left of a run whose other files were removed."""
+    directory = RunDirectory(tmp_path / "run")
+    with directory.lock():
+        directory.metrics.write_text('{"step": 1}\n')
+
+    with pytest.raises(RunDirectoryError, match="got one with metrics of another run") as refusal:
+        plan_of(tmp_path, resume, **FLAGS)
+
+    assert str(directory.metrics) in str(refusal.value)
+    assert "move that file away" in str(refusal.value)
+    assert directory.metrics.read_text() == '{"step": 1}\n'
+
+
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(
+    tmp_path: Path, resume: str
+) -> None:
+    """`train` starts its coordinator again, with the flags of the first time."""
+    directory = RunDirectory(tmp_path / "run")
+    with directory.lock():
+        directory.next_generation()
+        directory.metrics.write_text('{"step": 1}\n')
+
+    assert plan_of(tmp_path, resume, **FLAGS)[0].resumed is None
+
+
+@pytest.mark.parametrize("resume", ["never", "auto"])
+def test_an_empty_file_for_metrics_is_in_nobodys_way(tmp_path: Path, resume: str) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    with directory.lock():
+        directory.metrics.touch()
+
+    assert plan_of(tmp_path, resume, **FLAGS)[0].resumed is None
+
+
 # ---- a resumed run ------------------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Whole files and durable names, on a real disk."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def test_a_file_is_written_whole_and_for_its_owner_alone(tmp_path: Path) -> None
     assert (tmp_path / "a").read_bytes() == b"12345"
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_may_be_for_others_too_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        write_durably(tmp_path / "a", b"12345", 0o644)
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
 
 
 def test_what_was_there_stays_when_there_is_no_room(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ import errno
 import json
 import math
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -102,13 +106,100 @@ def test_a_foreign_line_ends_what_is_kept(tmp_path: Path, line: str) -> None:
     assert (tmp_path / "m").read_text() == first
 
 
-def test_a_step_that_was_written_twice_is_kept_once(tmp_path: Path) -> None:
-    text = written(tmp_path / "m", 1, 1, 2)
+@pytest.mark.parametrize(
+    ("steps", "step", "kept"), [([1, 1], 1, 1), ([1, 2, 2, 3], 2, 2), ([1, 2, 3, 2, 3], 3, 3)]
+)
+def test_a_step_that_was_written_twice_is_kept_once(
+    tmp_path: Path, steps: list[int], step: int, kept: int
+) -> None:
+    text = written(tmp_path / "m", *steps)
 
-    with Metrics(tmp_path / "m", 2):
+    with Metrics(tmp_path / "m", step) as metrics:
+        assert metrics.complaint == ""
+
+    assert (tmp_path / "m").read_text() == "".join(text.splitlines(keepends=True)[:kept])
+
+
+def test_a_name_in_the_directory_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = []
+
+    def look(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            named.append(os.listdir(descriptor))
+
+    monkeypatch.setattr(os, "fsync", look)
+
+    with Metrics(tmp_path / "m", 0):
         pass
 
-    assert (tmp_path / "m").read_text() == text.splitlines(keepends=True)[0]
+    assert named == [["m"]]
+
+
+# ---- lines that are not as they were written ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\xff", b"\0" * 200, b"not JSON", b"", b"[" * 100_000, b"\r", b'{"step": "2"}', b'{"step":'],
+    ids=lambda line: str(line[:9]),
+)
+def test_a_damaged_line_costs_no_line_behind_it(tmp_path: Path, damaged: bytes) -> None:
+    lines = written(tmp_path / "m", 1, 2, 3, 4, 5, 6).encode().splitlines(keepends=True)
+    lines[1] = damaged + b"\n"
+    (tmp_path / "m").write_bytes(b"".join(lines))
+
+    with Metrics(tmp_path / "m", 5) as metrics:
+        assert metrics.complaint == (
+            "expected one line for each step up to 5, got none for 2"
+            f" — {tmp_path / 'm'}; the run goes on"
+        )
+        metrics.append(committed(6))
+
+    assert (tmp_path / "m").read_bytes() == b"".join(lines)
+
+
+def test_one_byte_that_is_no_text_changes_the_length_of_nothing(tmp_path: Path) -> None:
+    """It is three bytes when it is replaced by what stands for such bytes."""
+    content = bytearray(written(tmp_path / "m", 1, 2, 3).encode())
+    content[5] = 0xFF
+    (tmp_path / "m").write_bytes(content)
+
+    with Metrics(tmp_path / "m", 3) as metrics:
+        assert "got none for 1 —" in metrics.complaint
+        metrics.append(committed(4))
+
+    assert (tmp_path / "m").read_bytes() == content + written(tmp_path / "4", 4).encode()
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ([1, 2, 4], "none for 3"),
+        ([4], "none for 1, with 2 more steps at fault"),
+        ([1, 1, 2, 3, 4], "2 for 1"),
+        ([1, 2, 3, 3, 3, 4], "3 for 3"),
+        ([1, 2, 7, 3, 4], "1 more, of no such step"),
+    ],
+)
+def test_lines_that_are_not_one_for_each_step_are_told_and_stay(
+    tmp_path: Path, steps: list[int], found: str
+) -> None:
+    text = written(tmp_path / "m", *steps)
+
+    with Metrics(tmp_path / "m", 4) as metrics:
+        assert f"expected one line for each step up to 4, got {found} — " in metrics.complaint
+
+    assert (tmp_path / "m").read_text() == text
+
+
+def test_a_run_that_begins_has_nothing_to_complain_of(tmp_path: Path) -> None:
+    with Metrics(tmp_path / "m", 0) as metrics:
+        assert metrics.complaint == ""
+
+
+# ---- a disk that refuses ------------------------------------------------------------------------
 
 
 def test_what_was_appended_can_be_made_durable(tmp_path: Path) -> None:
@@ -120,17 +211,26 @@ def test_what_was_appended_can_be_made_durable(tmp_path: Path) -> None:
     assert len((tmp_path / "m").read_text().splitlines()) == 1
 
 
-def test_after_an_fsync_that_failed_the_file_is_written_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel may have dropped what it could not write, and the next fsync would not tell."""
-    with Metrics(tmp_path / "m", 0) as metrics:
+@contextmanager
+def doubtful(path: Path) -> Iterator[Metrics]:
+    """Metrics of step 1, whose fsync was refused."""
+    with Metrics(path, 0) as metrics:
         metrics.append(committed(1))
         metrics.settle()
-        with monkeypatch.context() as disk:
+        with pytest.MonkeyPatch.context() as disk:
             disk.setattr(os, "fsync", refuse)
             with pytest.raises(OSError, match="Input/output error"):
                 metrics.sync()
+        yield metrics
+
+
+def refuse(_descriptor: int) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_after_an_fsync_that_failed_the_file_is_written_anew(tmp_path: Path) -> None:
+    """The kernel may have dropped what it could not write, and the next fsync would not tell."""
+    with doubtful(tmp_path / "m") as metrics:
         before = (tmp_path / "m").stat().st_ino
         metrics.append(committed(2))
         metrics.settle()
@@ -139,13 +239,111 @@ def test_after_an_fsync_that_failed_the_file_is_written_anew(
         now = (tmp_path / "m").stat().st_ino
         metrics.append(committed(3))
         metrics.settle()
+        metrics.sync()
         assert (tmp_path / "m").stat().st_ino == now
 
     assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2, 3)
 
 
-def refuse(_descriptor: int) -> None:
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
+def test_a_file_that_is_written_anew_may_be_read_by_whoever_could_read_it(tmp_path: Path) -> None:
+    with doubtful(tmp_path / "m") as metrics:
+        (tmp_path / "m").chmod(0o664)
+
+        metrics.sync()
+
+    assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o664
+
+
+def test_the_loop_leaves_a_doubtful_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with doubtful(tmp_path / "m") as metrics:
+        monkeypatch.setattr(os, "fsync", refuse)
+        before = (tmp_path / "m").stat()
+        metrics.append(committed(2))
+        metrics.flush()
+        metrics.hold(3)
+        metrics.append(committed(3))
+        metrics.settle()
+
+        after = (tmp_path / "m").stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_doubtful_line_is_not_completed(tmp_path: Path) -> None:
+    with doubtful(tmp_path / "m") as metrics:
+        metrics.go_back(1)
+        metrics.hold(1)
+        metrics.complete(1, 2.5)
+        assert steps_in(tmp_path / "m") == [(1, -1)]
+        metrics.append(committed(2))
+        metrics.settle()
+        metrics.sync()
+
+        assert steps_in(tmp_path / "m") == [(1, -1), (2, -1)]
+
+
+def test_no_step_waits_while_the_file_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow disk takes seconds for it."""
+    has_begun, may_end = Event(), Event()
+
+    def be_slow(_descriptor: int) -> None:
+        has_begun.set()
+        assert may_end.wait(60)
+
+    with doubtful(tmp_path / "m") as metrics:
+        metrics.append(committed(2))
+        metrics.settle()
+        monkeypatch.setattr(os, "fsync", be_slow)
+        saving = Thread(target=metrics.sync)
+        saving.start()
+        assert has_begun.wait(60)
+        for step in (3, 4):
+            metrics.append(committed(step))
+            metrics.flush()
+        metrics.hold(5)
+        metrics.append(committed(5))
+        metrics.settle()
+        metrics.append(committed(6))
+        metrics.flush()
+        may_end.set()
+        saving.join()
+        assert steps_in(tmp_path / "m") == [(1, -1), (2, -1)]
+        metrics.append(committed(7))
+        metrics.flush()
+
+    assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2, 3, 4, 5, 6, 7)
+
+
+def test_a_new_file_that_there_is_no_room_for_is_tried_again(tmp_path: Path) -> None:
+    with doubtful(tmp_path / "m") as metrics:
+        metrics.append(committed(2))
+        metrics.settle()
+        with full_disk(), pytest.raises(OSError, match="large"):
+            metrics.sync()
+        assert steps_in(tmp_path / "m") == [(1, -1)]
+        metrics.append(committed(3))
+        metrics.settle()
+        metrics.sync()
+
+    assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2, 3)
+
+
+def test_a_run_that_goes_back_in_a_doubtful_file_leaves_nothing_of_what_was_undone(
+    tmp_path: Path,
+) -> None:
+    with doubtful(tmp_path / "m") as metrics:
+        for step in (2, 3):
+            metrics.append(committed(step))
+        metrics.settle()
+        metrics.go_back(1)
+        metrics.append(committed(2))
+        metrics.settle()
+        metrics.sync()
+
+    assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2)
 
 
 def test_a_full_disk_keeps_lines_waiting_and_settle_says_so(tmp_path: Path) -> None:
@@ -388,3 +586,30 @@ def test_a_run_that_goes_back_has_no_line_twice_and_none_of_what_was_undone(tmp_
 
     steps = [json.loads(line)["step"] for line in (tmp_path / "m").read_text().splitlines()]
     assert steps == [1, 2, 3, 4]
+
+
+def test_a_run_that_goes_back_forgets_the_rest_of_a_line_that_was_half_written(
+    tmp_path: Path,
+) -> None:
+    first = written(tmp_path / "m", 1)
+    with Metrics(tmp_path / "m", 1) as metrics:
+        metrics.append(committed(2))
+        with full_disk(len(first) + 10):
+            metrics.flush()
+        assert (tmp_path / "m").stat().st_size == len(first) + 10
+
+        metrics.go_back(1)
+        metrics.append(committed(2))
+
+    assert (tmp_path / "m").read_text() == written(tmp_path / "whole", 1, 2)
+
+
+def test_a_run_that_goes_back_to_its_start_evaluates_its_steps_again(tmp_path: Path) -> None:
+    written(tmp_path / "m", 1)
+
+    with Metrics(tmp_path / "m", 0) as metrics:
+        metrics.append(committed(1))
+        metrics.hold(1)
+        metrics.complete(1, 2.5)
+
+    assert steps_in(tmp_path / "m") == [(1, 2.5)]

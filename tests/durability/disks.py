@@ -23,7 +23,7 @@ SUBSETS_MAX = 2**12  # of changes of a directory; recipes without fsync have no 
 IGNORED = {"LOCK"}  # tells people who holds a directory
 HARMLESS = {
     *("newfstatat", "fstat", "stat", "lstat", "statx", "access", "faccessat", "faccessat2"),
-    *("getdents64", "pread64", "flock", "ioctl", "fcntl", "utimensat"),
+    *("getdents64", "pread64", "flock", "ioctl", "fcntl", "utimensat", "fchmod"),
 }
 
 SYNCS = {"fsync", "fdatasync"}

@@ -67,8 +67,8 @@ def _without_fsync(part: str) -> Callable[[Any], Any]:
     """Of files with that in their names."""
 
     def make(original: Any) -> Any:
-        return lambda path, data: (
-            path.write_bytes(data) if part in path.name else original(path, data)
+        return lambda path, data, mode: (
+            path.write_bytes(data) if part in path.name else original(path, data, mode)
         )
 
     return make
@@ -124,6 +124,15 @@ def _rename_alone(original: Any) -> Any:
             original(path, data)
 
     return write
+
+
+def _tried_again(original: Any) -> Any:
+    def renew(self: Metrics) -> None:
+        self._is_doubtful = False
+        self.flush()
+        self.sync()
+
+    return renew
 
 
 def _mark_gone_first(original: Any) -> Any:
@@ -252,7 +261,7 @@ MUTANTS = {
     "fsync tried again": Mutant(
         "After an fsync of metrics that failed, one that succeeds is believed.",
         promises.LINES,
-        ((Metrics, "_renew", _nothing),),
+        ((Metrics, "_renew", _tried_again),),
         cut=(REFUSED, "metrics.jsonl"),
     ),
     "names believed": Mutant(

@@ -30,25 +30,28 @@ def steps_in(path: Path) -> list[str]:
 def test_lines_outlive_a_copy_of_them_that_was_refused_half_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The copy has the file's name already, and the lines after it are written to the old one."""
+    """The copy has the file's name already, and what is open is the old one."""
     with Metrics(tmp_path / "metrics.jsonl", 0) as metrics:
         metrics.append(line_of(1))
         metrics.settle()
         monkeypatch.setattr(os, "fsync", refuse)
         with pytest.raises(OSError, match="Input/output error"):
             metrics.sync()
+        metrics.append(line_of(2))
+        metrics.settle()
         monkeypatch.setattr(os, "fsync", refuse_directories)
         with pytest.raises(OSError, match="Input/output error"):
-            metrics.settle()
-        metrics.append(line_of(2))
+            metrics.sync()
+        assert steps_in(tmp_path / "metrics.jsonl") == [f'{{"step": {step}' for step in (1, 2)]
+        metrics.append(line_of(3))
         metrics.flush()
         monkeypatch.undo()
 
-        metrics.append(line_of(3))
+        metrics.append(line_of(4))
         metrics.settle()
         metrics.sync()
 
-    assert steps_in(tmp_path / "metrics.jsonl") == [f'{{"step": {step}' for step in (1, 2, 3)]
+    assert steps_in(tmp_path / "metrics.jsonl") == [f'{{"step": {step}' for step in (1, 2, 3, 4)]
 
 
 def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
