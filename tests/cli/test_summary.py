@@ -67,8 +67,10 @@ def test_a_run_that_let_other_arithmetic_in_says_so_beside_its_sha256(
 
 def evaluate(path: Path, step: int, held_out_loss: float) -> None:
     """Leave the metrics of a run that was evaluated at its last step."""
-    (path / "run").mkdir(exist_ok=True)
-    with Metrics(RunDirectory(path / "run").metrics, 0) as metrics:
+    directory = RunDirectory(path / "run")
+    with directory.lock():
+        directory.next_generation()
+    with Metrics(directory.metrics, 0) as metrics:
         metrics.append(StepCommitted(step, 1.25, 8, 0.5, 2, 0.01))
         metrics.hold(step)
         metrics.complete(step, held_out_loss)
