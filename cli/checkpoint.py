@@ -4,7 +4,9 @@ Nothing here writes to a run directory, and nothing needs its lock: a run may go
 """
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,13 +14,29 @@ from cli import checkpoint_text, errors
 from cli.checkpoint_facts import check_step, details, entries, pick, set_aside, steps_of
 from cli.export import FORMATS
 from cli.export import export as export_weights
-from cli.options import newest_run_dir, run_dir_option
+from cli.options import newest_run_dir, option
 from cli.view import say
 from coordinator.run_directory import RunDirectory
 
+_RUN_DIR_TYPE = click.Path(file_okay=False, path_type=Path)
+_RUN_DIR_HELP = "Where a run lives; by default the newest under ./runs."
+
+
+class StepType(click.ParamType[int]):
+    """The number of a step that is saved."""
+
+    name = "STEP"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if re.fullmatch(r"\d{1,18}", value, re.ASCII) is None:
+            self.fail(f"expected the number of a step, got {value!r}", param, ctx)
+        return int(value)
+
 
 @click.group()
-@run_dir_option
+@option("--run-dir", type=_RUN_DIR_TYPE, help=_RUN_DIR_HELP)
 @click.pass_context
 def checkpoint(ctx: click.Context, run_dir: Path | None) -> None:
     """List, show, verify and export the checkpoints of a run."""
@@ -35,12 +53,12 @@ def _or_that_of_the_group(
 # the configuration file, which must not win over it.
 _run_dir_option = click.option(
     "--run-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=_RUN_DIR_TYPE,
     callback=_or_that_of_the_group,
-    help="Where a run lives; by default the newest under ./runs.",
+    help=_RUN_DIR_HELP,
 )
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-_step = click.IntRange(min=0)
+_step = StepType()
 
 
 @checkpoint.command()

@@ -1,5 +1,7 @@
 """`gradflock coordinator`: own one run, and lease its branches to whoever joins."""
 
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ from cli.options import (
     trust_options,
     write_address,
 )
-from cli.plan import plan_run
+from cli.plan import check_resumable, plan_run
 from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
 from cli.summary import numerics_note
-from cli.view import choose_view, say
+from cli.view import JsonView, choose_view, say
 from coordinator.memory import MIB
 from coordinator.metrics import held_out_loss_of
 from coordinator.run_directory import RunDirectory
@@ -47,7 +49,7 @@ from wire.transport import check_free
 @address_file_option
 @parent_option
 def coordinator(
-    preset: str,
+    preset: str | None,
     resume: str,
     bind: str | None,
     run_dir: Path | None,
@@ -65,8 +67,9 @@ def coordinator(
     bind = check_address(bind or "tcp://127.0.0.1:5555")
     check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
+    check_resumable(directory, resume)
+    warn = _warner(log_format, parent)
     with directory.lock():
-        warn = say if log_format == "text" else _ignore  # `train` has said it already
         check_security(bind, insecure, warn)
         plan = plan_run(directory, resume, preset, flags, warn)
         view = choose_view(log_format, plan.run.train.steps)
@@ -101,18 +104,25 @@ def coordinator(
     if failure is not None:
         raise RoleFailed(failure)
     if log_format == "text":
-        _print_end(directory)
+        _print_end(directory, plan.run.train.steps)
     return stop.exit_code
 
 
-def _print_end(directory: RunDirectory) -> None:
+def _warner(log_format: str, parent: int | None) -> Callable[[str], None]:
+    """Give what tells people what they should know before a view is chosen."""
+    if parent is not None:  # `train` has said it already
+        return _ignore
+    return say if log_format == "text" else JsonView(sys.stderr).say
+
+
+def _print_end(directory: RunDirectory, steps: int) -> None:
     checkpoint, _ = directory.checkpoints.newest()
     if checkpoint is not None:
         loss = "none yet" if checkpoint.loss is None else f"{checkpoint.loss:.4f}"
         held_out_loss = held_out_loss_of(directory.metrics, checkpoint.step)
         held_out = "" if held_out_loss is None else f" held-out loss {held_out_loss:.4f},"
         click.echo(
-            f"{checkpoint.step} of {checkpoint.train.steps} steps, loss {loss},{held_out}"
+            f"{checkpoint.step} of {steps} steps, loss {loss},{held_out}"
             f" weights sha256 {checkpoint.weights_sha256}{numerics_note(checkpoint)}"
         )
 

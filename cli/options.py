@@ -14,7 +14,7 @@ import click
 
 from cli.errors import UsageError
 from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
-from cli.presets import PRESETS
+from cli.presets import DEFAULT_PRESET, PRESETS
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.store import KEEP
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
@@ -50,7 +50,11 @@ class CheckpointEveryType(click.ParamType[CheckpointEvery]):
 
 
 _TRAINING = [
-    option("--preset", type=click.Choice(list(PRESETS)), default="names", show_default=True),
+    option(
+        "--preset",
+        type=click.Choice(list(PRESETS)),
+        help=f"What no flag says, of a new run; {DEFAULT_PRESET} by default.",
+    ),
     option(
         "--engine",
         type=click.Choice(ENGINES),
@@ -74,6 +78,7 @@ _TRAINING = [
     option(
         "--checkpoint-every",
         type=CheckpointEveryType(),
+        metavar=CheckpointEveryType.name,  # click would write it in capitals
         default="5s",
         show_default=True,
         help="Save every N steps or every so many seconds; a save waits for the held-out loss.",
@@ -106,7 +111,8 @@ _TRAINING = [
         flag_value=RESUME_ALWAYS,
         default=RESUME_NEVER,
         type=click.Choice([RESUME_NEVER, RESUME_ALWAYS, RESUME_AUTO]),
-        help="Go on with the run in --run-dir; `--resume=auto` begins one if there is none.",
+        help="Go on with the run in --run-dir; bare `--resume` is `always`, and `auto` begins one"
+        " if there is none.",
     ),
 ]
 
@@ -130,7 +136,8 @@ _TRUST = [
     option(
         "--accept-numerics",
         is_flag=True,
-        help="Let workers in that round otherwise; the run then promises no equal bits.",
+        help="Let workers in that round otherwise, and resume on a machine that does; the run then"
+        " promises no equal bits.",
     ),
     option(
         "--max-losses",

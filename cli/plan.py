@@ -6,7 +6,7 @@ from typing import Any
 
 from cli.dataset import Dataset, load_dataset
 from cli.errors import UsageError
-from cli.presets import PRESETS
+from cli.presets import DEFAULT_PRESET, PRESETS
 from coordinator.checkpoint import Checkpoint
 from coordinator.errors import RunDirectoryError
 from coordinator.run_directory import RunDirectory
@@ -43,13 +43,14 @@ class Plan:
 def plan_run(
     directory: RunDirectory,
     resume: str,
-    preset: str,
+    preset: str | None,
     flags: Mapping[str, Any],
     warn: Callable[[str], None],
 ) -> Plan:
     """Decide what to train.
 
     Args:
+        preset: None if nothing was said.
         flags: the fields of TrainConfig and ModelConfig, and `data`; None where nothing was said.
         warn: told, a line each, what a person should know.
 
@@ -60,11 +61,25 @@ def plan_run(
     said = {name: value for name, value in flags.items() if value is not None}
     checkpoint = _checkpoint(directory, resume, warn)
     if checkpoint is None:
-        plan = _new_plan(preset, said, warn)
+        plan = _new_plan(preset or DEFAULT_PRESET, said, warn)
     else:
+        _check_preset(directory, checkpoint, preset, said)
         plan = _resumed_plan(directory, checkpoint, said, warn)
     _warn_of_cuts(plan, warn)
     return plan
+
+
+def check_resumable(directory: RunDirectory, resume: str) -> None:
+    """Make sure that there is something to resume, before the directory is made.
+
+    Raises:
+        RunDirectoryError: there is nothing, and it was to be resumed.
+    """
+    if resume == RESUME_ALWAYS and not directory.checkpoints.steps():
+        raise RunDirectoryError(
+            f"expected a valid checkpoint to resume from, got none — {directory.path};"
+            " check --run-dir, or leave --resume out"
+        )
 
 
 def _checkpoint(
@@ -75,22 +90,20 @@ def _checkpoint(
     A run that was killed before its first checkpoint was durable begins again, and may have lines
     already; but its start was counted before it wrote any.
     """
-    checkpoint = None
-    if resume == RESUME_NEVER:
-        if directory.checkpoints.steps():
-            raise RunDirectoryError(
-                f"expected a new run directory, got one with a run in it — {directory.path};"
-                " add --resume to go on with it, or give another --run-dir"
-            )
-    else:
-        checkpoint, complaints = directory.checkpoints.newest()
-        for complaint in complaints:
-            warn(f"passed over a checkpoint: {complaint}")
-        if checkpoint is None and (resume == RESUME_ALWAYS or complaints):
-            raise RunDirectoryError(
-                f"expected a valid checkpoint to resume from, got none — {directory.path};"
-                " check --run-dir, or leave --resume out"
-            )
+    check_resumable(directory, resume)
+    checkpoint, complaints = directory.checkpoints.newest()
+    if checkpoint is not None and resume == RESUME_NEVER:
+        raise RunDirectoryError(
+            f"expected a new run directory, got one with a run in it — {directory.path};"
+            " add --resume to go on with it, or give another --run-dir"
+        )
+    for complaint in complaints:
+        warn(f"passed over a checkpoint: {complaint}")
+    if checkpoint is None and complaints:
+        raise RunDirectoryError(
+            f"expected a valid checkpoint, got {len(complaints)} that are all damaged"
+            f" — {directory.checkpoints.path}; give another --run-dir"
+        )
     metrics = directory.metrics
     has_lines = checkpoint is None and metrics.exists() and metrics.stat().st_size > 0
     if has_lines and not directory.has_begun:
@@ -115,6 +128,24 @@ def _new_plan(preset: str, said: Mapping[str, Any], warn: Callable[[str], None])
     else:
         run = prepare_run(dataset.texts, train, shape)
     return Plan(run, dataset, None)
+
+
+def _check_preset(
+    directory: RunDirectory, checkpoint: Checkpoint, preset: str | None, said: Mapping[str, Any]
+) -> None:
+    """Refuse a preset that is not the run's, as far as the documents of a step give it away.
+
+    Raises:
+        RunDirectoryError: it is not.
+    """
+    if preset is None or "batch_size" in said:
+        return
+    recorded, batch_size = checkpoint.train.batch_size, PRESETS[preset]["batch_size"]
+    if batch_size != recorded:
+        raise RunDirectoryError(
+            f"expected a preset of {recorded} documents a step as recorded, got {preset!r} of"
+            f" {batch_size} — {directory.path}; leave --preset out, or start a new run"
+        )
 
 
 def _resumed_plan(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+DEFAULT_PRESET = "names"
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # A first run: seconds on two cores; four passes over the canonical names. Eight shards of eight
     # documents, as many as the compiled engine replays side by side.

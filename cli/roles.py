@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cli import errors
@@ -21,7 +22,8 @@ STARTS_MAX = 5  # of a role that fails by itself, the first included
 STEADY_S = 30.0  # a role that has lived so long is forgiven what was before
 INFANT_S = 2.0  # one that is killed younger than this may have been killed by what it is
 POLL_S = 0.02  # how often a role that should end is looked at
-LEAVE_S = 10.0  # after SIGTERM, before SIGKILL; a save may be under way
+LEAVE_S = 15.0  # after SIGTERM, before SIGKILL; a coordinator waits 8 s of them for its disk
+KILL_S = 2.0  # after SIGKILL; whom a disk holds that hangs, that does not end either
 
 
 class Role:
@@ -29,6 +31,7 @@ class Role:
 
     Attributes:
         name: `coordinator`, `worker 1`, `sampler`, ...: for people.
+        had_to_be_killed: it was asked to end, and did not.
     """
 
     def __init__(self, name: str, arguments: Sequence[str], log: Path | None) -> None:
@@ -39,6 +42,7 @@ class Role:
             log: where its standard error goes; None gives a pipe, `stderr`.
         """
         self.name = name
+        self.had_to_be_killed = False
         self._log = log
         self._began_s = time.monotonic()
         environment = dict(os.environ)
@@ -85,7 +89,7 @@ class Role:
         code = self.exit_code
         assert code is not None
         if code < 0:
-            return f"{self.name} was killed by {signal.Signals(-code).name}"
+            return f"{self.name} was killed by {_signal_name(-code)}"
         said = self._last_line()
         return f"{self.name} ended with exit code {code}" + (f": {said}" if said else "")
 
@@ -98,7 +102,9 @@ class Role:
         while self.exit_code is None:
             if is_urgent() or time.monotonic() > deadline_s:
                 self._process.kill()
-                self._process.wait()
+                self.had_to_be_killed = True
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(KILL_S)
                 return
             time.sleep(POLL_S)
 
@@ -107,6 +113,12 @@ class Role:
             return ""
         lines = self._log.read_text(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _signal_name(number: int) -> str:
+    with suppress(ValueError):
+        return signal.Signals(number).name
+    return f"signal {number}"  # most real-time signals have no name
 
 
 class Patience:

@@ -60,8 +60,9 @@ def print_summary(
     elif is_finished:
         _print_end(facts, held_out_loss, checkpoint, temperature, directory)
     else:
-        click.echo(f"stopped after {checkpoint.step} of {plan.run.train.steps} steps, saved")
-        click.echo(f"go on with  {_command('train --resume', directory)}")
+        steps = plan.run.train.steps
+        click.echo(f"stopped; {checkpoint.step} of {steps} steps are durable")
+        click.echo(f"go on with  {resume_command(directory, checkpoint, steps)}")
 
 
 def _print_end(
@@ -88,6 +89,16 @@ def _print_end(
     click.echo(f"\nrun      {facts['run_dir']}")
     click.echo(f"weights  sha256 {facts['weights_sha256']}{numerics_note(checkpoint)}")
     click.echo(f"more     {_command('sample -n 10', directory)}")
+
+
+def resume_command(directory: RunDirectory, checkpoint: Checkpoint, steps: int) -> str:
+    """Give the command that goes on with a run from a checkpoint.
+
+    Args:
+        steps: of the run; the checkpoint may be from before they were raised.
+    """
+    more = "" if steps == checkpoint.train.steps else f" --steps {steps}"
+    return _command("train --resume", directory) + more
 
 
 def numerics_note(checkpoint: Checkpoint) -> str:

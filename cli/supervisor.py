@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from cli import errors
+from cli.checkpoint_facts import pick
 from cli.errors import RoleFailed
 from cli.plan import RESUME_ALWAYS
 from cli.roles import LEAVE_S, Flock, Patience, Role
 from cli.stopping import StopFlag
+from cli.summary import resume_command
 from cli.view import Said, View, read_fact
+from coordinator.errors import RunDirectoryError
 from coordinator.facts import CheckpointDurable, RunWentBack, StepCommitted
 from coordinator.run_directory import RunDirectory
 from coordinator.status_door import ANY_PORT
+from wire.errors import AddressInUse
+from wire.transport import check_free
 
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound
@@ -96,6 +101,8 @@ class Supervisor:
     def run(self) -> None:
         """Return when the coordinator has finished, or has saved because it was asked to.
 
+        Who asks twice, or before there is anything to save, gets no save.
+
         Raises:
             RoleFailed: a role failed for good.
             RunDirectoryHeld: the coordinator was killed, and another one has taken its place.
@@ -106,18 +113,36 @@ class Supervisor:
                 coordinator = self._start_coordinator_again(coordinator)
         finally:
             self._end(coordinator)
-        has_left_well = coordinator.exit_code in (errors.DONE, errors.INTERRUPTED)
-        # A signal that comes before it listens, or a second one, ends it in its own way.
-        is_by_signal = self._stop() and (coordinator.exit_code or 0) < 0
-        if not has_left_well and not is_by_signal:
-            run_dir = self._local.directory.path
-            has_explained = (coordinator.exit_code or 0) > 0 and self._told.last_words
-            raise RoleFailed(
-                self._told.last_words
-                if has_explained
-                else f"expected the coordinator to finish, got: {coordinator.ending()} — {run_dir};"
-                f" go on with gradflock train --resume --run-dir {run_dir}"
-            )
+        if failure := self._failure(coordinator):
+            raise RoleFailed(failure)
+
+    def _failure(self, coordinator: Role) -> str:
+        """Say why a coordinator that has ended did not do what it should; empty if it did."""
+        code = coordinator.exit_code
+        if code in (errors.DONE, errors.INTERRUPTED):
+            return ""
+        has_exited = code is not None and code > 0
+        if has_exited and self._told.last_words:
+            return self._told.last_words
+        has_been_bound = self._local.address_file.exists()
+        if self._stop() and not has_exited and (self._stop.is_urgent or not has_been_bound):
+            return ""
+        if coordinator.had_to_be_killed:
+            missed = f"save within {LEAVE_S:g} s, got no answer"
+        else:
+            missed = f"{'save' if self._stop() else 'finish'}, got: {coordinator.ending()}"
+        run_dir = self._local.directory.path
+        return f"expected the coordinator to {missed} — {run_dir}; {self._way_on()}"
+
+    def _way_on(self) -> str:
+        """Say what is durable while no coordinator runs, and how to go on from it."""
+        directory = self._local.directory
+        try:
+            checkpoint = pick(directory, None, self._view.say)
+        except RunDirectoryError:
+            return "no step is durable: begin it anew"
+        command = resume_command(directory, checkpoint, self._local.steps)
+        return f"step {checkpoint.step} is durable: go on with {command}"
 
     def _start_coordinator(self, **others: Any) -> Role:
         self._local.address_file.unlink(missing_ok=True)
@@ -129,6 +154,7 @@ class Supervisor:
 
     def _start_coordinator_again(self, killed: Role) -> Role:
         directory = self._local.directory
+        self._check_address(killed)
         with directory.lock():  # so that what a save or a revocation has left is gone
             checkpoint, complaints = directory.checkpoints.newest()
         for complaint in complaints:
@@ -139,6 +165,21 @@ class Supervisor:
         if checkpoint is None:
             return self._start_coordinator()
         return self._start_coordinator(resume=RESUME_ALWAYS)
+
+    def _check_address(self, killed: Role) -> None:
+        """Make sure that the next coordinator can be where the workers look for it.
+
+        Raises:
+            RoleFailed: another process has taken the address.
+        """
+        try:
+            check_free(self._address)
+        except AddressInUse:
+            raise RoleFailed(
+                f"expected {self._address} to be free for the next coordinator, got another"
+                f" process on it, after {killed.ending()} — {self._local.directory.path};"
+                f" {self._way_on()}"
+            ) from None
 
     def _follow(self, coordinator: Role) -> bool:
         """Show what a coordinator tells, until it ends or somebody wants to stop.

@@ -42,7 +42,7 @@ WORKERS_MAX = 256
 @insecure_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def train(
-    preset: str,
+    preset: str | None,
     resume: str,
     run_dir: Path | None,
     workers: str,
@@ -84,7 +84,7 @@ def train(
     finally:
         view.close()
     if stop() and not directory.checkpoints.steps():
-        say("stopped before the first checkpoint; nothing was lost")
+        say("stopped before the first checkpoint; there is nothing to go on from")
         return stop.exit_code
     seconds = time.monotonic() - began_s
     print_summary(directory, plan, num_workers, temperature, seconds, as_json)

@@ -1,6 +1,7 @@
 """How a coordinator is deployed, as opposed to what it trains."""
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +12,9 @@ class CheckpointEvery:
     seconds: float = 5.0
 
     def __str__(self) -> str:
-        return f"{self.seconds}s" if self.steps is None else str(self.steps)
+        if self.steps is not None:
+            return str(self.steps)
+        return f"{Decimal(repr(self.seconds)):f}s"  # never 1e-05s, which no flag takes
 
 
 @dataclass(frozen=True, slots=True)

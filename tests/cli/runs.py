@@ -19,7 +19,7 @@ def data_file(path: Path, text: str = TEXT) -> str:
 
 
 def plan_of(
-    path: Path, resume: str = "never", preset: str = "names", **flags: Any
+    path: Path, resume: str = "never", preset: str | None = None, **flags: Any
 ) -> tuple[Plan, list[str]]:
     """Plan a run over the tiny dataset; also give what people are warned of."""
     said: list[str] = []

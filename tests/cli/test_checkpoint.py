@@ -18,22 +18,9 @@ from tests.cli.checkpoints import (
     printed_json,
     refusal,
     resave,
-    saved_run,
 )
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def _in_a_directory_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("CONFIG", "RUN_DIR"):
-        monkeypatch.delenv(f"GRADFLOCK_{name}", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return saved_run(tmp_path)
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("own_directory")]
 
 
 # ---- ls -----------------------------------------------------------------------------------------
@@ -282,9 +269,9 @@ def test_a_step_that_is_not_saved_is_refused_and_those_that_are_named(
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["show", "six"], "'six' is not a valid integer"),
-        (["verify", "1.5"], "'1.5' is not a valid integer"),
-        (["export", "out", "--step", "-1"], "-1 is not in the range"),
+        (["show", "six"], "expected the number of a step, got 'six'"),
+        (["verify", "1.5"], "expected the number of a step, got '1.5'"),
+        (["export", "out", "--step", "-1"], "expected the number of a step, got '-1'"),
         (["export", "out", "--format", "pickle"], "'pickle' is not one of"),
         (["export"], "Missing argument 'DESTINATION'"),
         (["prune"], "No such command"),

@@ -10,22 +10,10 @@ import pytest
 
 from coordinator.run_directory import RunDirectory
 from engine.params import params_digest, to_bytes
-from tests.cli.checkpoints import damage, ended, printed, refusal, saved_run
+from tests.cli.checkpoints import damage, ended, printed, refusal
 from tests.coordinator.disk import full_disk
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def _in_a_directory_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("CONFIG", "RUN_DIR"):
-        monkeypatch.delenv(f"GRADFLOCK_{name}", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return saved_run(tmp_path)
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("own_directory")]
 
 
 def test_json_reads_back_to_the_same_weights_sha256(run: RunDirectory) -> None:

@@ -3,7 +3,6 @@
 import json
 from array import array
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -19,22 +18,9 @@ from tests.cli.checkpoints import (
     printed_json,
     refusal,
     resave,
-    saved_run,
 )
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.fixture(autouse=True)
-def _in_a_directory_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("CONFIG", "RUN_DIR"):
-        monkeypatch.delenv(f"GRADFLOCK_{name}", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunDirectory:
-    return saved_run(tmp_path)
+pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("own_directory")]
 
 
 def test_a_checkpoint_is_shown_with_all_that_it_holds(

@@ -101,6 +101,7 @@ def test_the_generator_of_the_run_has_no_seed(
         (["coordinator"], "give --run-dir"),
         (["coordinator", "--run-dir", "r", "--bind", "5555"], "expected an address like"),
         (["coordinator", "--checkpoint-every", "5m"], "expected steps like 100"),
+        (["coordinator", "--run-dir", "typo", "--resume"], "expected a valid checkpoint to resume"),
         (["worker"], "Missing option '--connect'"),
         (["worker", "--connect", "tcp://10.0.0.1:1", "--max-idle", "0"], "add --insecure"),
         (["worker", "--connect", "tcp://*:5555"], "expected a host and a port to connect to"),
@@ -175,6 +176,45 @@ def test_help_and_version_are_results(
 
     assert code == 0
     assert "gradflock" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train"], "--checkpoint-every N|SECONDSs "),
+        (["train"], "bare `--resume` is `always`"),
+        (["coordinator"], "and resume on a machine that does"),
+        (["coordinator"], "of a new run; names by default"),
+        (["checkpoint"], "by default the newest under ./runs"),
+    ],
+)
+def test_help_says_what_flags_take_and_what_holds_without_them(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended([*arguments, "--help"])
+
+    assert expected in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_cannot_be_resumed_leaves_no_directory_behind(tmp_path: Path) -> None:
+    """Commands that take the newest run by default would take it for one."""
+    assert ended(["coordinator", "--run-dir", "runs/typo", "--resume"]) == 2
+
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_coordinator_that_another_program_reads_tells_of_damage_as_it_tells_facts(
+    run_dir: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in Path(run_dir).glob("checkpoints/*.safetensors"):
+        path.write_bytes(b"spoilt")
+    command = ["coordinator", "--run-dir", run_dir, "--bind", "tcp://127.0.0.1:0"]
+
+    ended([*command, "--resume", "--log-format", "json"])
+
+    line, refusal = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["say"].startswith("passed over a checkpoint: expected ")
+    assert refusal.startswith("gradflock: expected a valid checkpoint")
 
 
 # ---- flag > variable > file > default -----------------------------------------------------------

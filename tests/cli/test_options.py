@@ -63,6 +63,11 @@ def test_a_number_of_steps_is_handed_on_as_it_was_given(steps: int) -> None:
         3600.0,
         1_000_000.0,
         86_400.25,
+        0.00001,
+        1e-7 / 3,
+        5e-324,
+        1e-4,
+        999_999_999.1,
     ],
 )
 def test_a_number_of_seconds_is_handed_on_as_it_was_given(seconds: float) -> None:

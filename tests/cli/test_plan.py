@@ -195,11 +195,33 @@ def test_a_run_from_before_there_was_a_choice_of_norms_has_rms_norms(tmp_path: P
     assert said == []
 
 
+@pytest.mark.parametrize("resume", ["always", "auto"])
+def test_another_preset_than_the_run_s_is_refused(tmp_path: Path, resume: str) -> None:
+    """Ignored, it would leave somebody to wonder at the losses of another run."""
+    save(tmp_path, plan_of(tmp_path, preset="microgpt")[0])
+
+    with pytest.raises(RunDirectoryError, match=r"a preset of 1 documents .* got 'names' of 64"):
+        plan_of(tmp_path, resume, preset="names")
+
+
+def test_the_preset_that_a_run_began_with_may_be_said_again(tmp_path: Path) -> None:
+    save(tmp_path, plan_of(tmp_path, preset="microgpt")[0])
+
+    assert plan_of(tmp_path, "always", preset="microgpt")[0].run.train.batch_size == 1
+
+
+def test_a_preset_is_no_contradiction_where_the_batch_is_said_too(tmp_path: Path) -> None:
+    """As `train` says it to a coordinator that it starts again."""
+    save(tmp_path, plan_of(tmp_path, **FLAGS)[0])
+
+    assert plan_of(tmp_path, "always", preset="names", batch_size=2)[0].run.train.batch_size == 2
+
+
 def test_the_recorded_dataset_is_read_again(tmp_path: Path) -> None:
     before, _ = plan_of(tmp_path, **FLAGS)
     save(tmp_path, before)
 
-    plan = plan_run(RunDirectory(tmp_path / "run"), "always", "names", {}, pytest.fail)
+    plan = plan_run(RunDirectory(tmp_path / "run"), "always", None, {}, pytest.fail)
 
     assert plan.dataset == before.dataset
 
@@ -313,6 +335,26 @@ def test_automatic_resumption_does_not_begin_over_a_run_that_is_spoilt(tmp_path:
 
     with pytest.raises(RunDirectoryError, match="expected a valid checkpoint"):
         plan_of(tmp_path, "auto", **FLAGS)
+
+
+@pytest.mark.parametrize("resume", ["never", "always", "auto"])
+def test_a_run_of_nothing_but_damage_is_left_alone_and_another_directory_advised(
+    tmp_path: Path, resume: str
+) -> None:
+    """Not to add --resume, and then to leave it out."""
+    plan, _ = plan_of(tmp_path, **FLAGS)
+    save(tmp_path, plan, step=3)
+    directory = save(tmp_path, plan, step=4)
+    for path in directory.checkpoints.path.glob("*.safetensors"):
+        path.write_bytes(b"spoilt")
+
+    with pytest.raises(RunDirectoryError) as refusal:
+        plan_of(tmp_path, resume, **FLAGS)
+
+    assert str(refusal.value) == (
+        "expected a valid checkpoint, got 2 that are all damaged"
+        f" — {directory.checkpoints.path}; give another --run-dir"
+    )
 
 
 def test_a_spoilt_checkpoint_is_warned_of_and_the_one_before_is_taken(tmp_path: Path) -> None:

@@ -139,9 +139,23 @@ def test_a_stopped_run_says_how_to_go_on(
 ) -> None:
     text = printed(tmp_path, capsys, 4, as_json=False)
 
-    assert "stopped after 4 of 9 steps" in text
+    assert "stopped; 4 of 9 steps are durable\n" in text
     assert f" train --resume --run-dir {tmp_path / 'run'}\n" in text
     assert "names it invents" not in text
+
+
+def test_a_longer_run_that_is_stopped_before_it_saves_goes_on_to_its_new_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its newest checkpoint does not know of that end yet."""
+    directory = save(tmp_path, plan_of(tmp_path, **FLAGS)[0], 9)
+    longer, _ = plan_of(tmp_path, "always", steps=20)
+
+    print_summary(directory, longer, 3, 0.5, 12.3456, False)
+
+    text = capsys.readouterr().out
+    assert "9 of 20 steps" in text
+    assert f" train --resume --run-dir {directory.path} --steps 20\n" in text
 
 
 def test_a_run_directory_with_a_space_can_be_pasted(
