@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 from cli import checkpoint_text, errors
-from cli.checkpoint_facts import check_step, details, entries, pick, set_aside, steps_of
+from cli.checkpoint_facts import (
+    all_entries,
+    check_step,
+    details,
+    entries,
+    pick,
+    set_aside,
+    steps_of,
+)
 from cli.export import FORMATS
 from cli.export import export as export_weights
 from cli.options import newest_run_dir, option
@@ -70,7 +78,7 @@ def ls(run_dir: Path | None, as_json: bool) -> None:
     Each is read and checked. WEIGHTS is the beginning of the sha256 of the parameters.
     """
     directory = RunDirectory(run_dir or newest_run_dir())
-    seen = list(entries(directory, steps_of(directory)))
+    seen = list(all_entries(directory))
     aside = set_aside(directory)
     if as_json:
         values = {
@@ -94,7 +102,7 @@ def show(step: int | None, run_dir: Path | None, as_json: bool) -> None:
     By default of the newest that is valid.
     """
     directory = RunDirectory(run_dir or newest_run_dir())
-    found = details(directory, pick(directory, step, say))
+    found = details(directory, step, say)
     if as_json:
         click.echo(json.dumps(found.as_json(), allow_nan=False))
         return
@@ -109,16 +117,16 @@ def show(step: int | None, run_dir: Path | None, as_json: bool) -> None:
 def verify(steps: tuple[int, ...], run_dir: Path | None, as_json: bool) -> int:
     """Read and check checkpoints, by default all.
 
-    The exit code is 1 if one of them is not valid.
+    The exit code is 1 if one of them is not valid, or was named and is gone.
     """
     directory = RunDirectory(run_dir or newest_run_dir())
     saved = steps_of(directory)
     for step in steps:
         check_step(directory, saved, step)
-    wanted = list(dict.fromkeys(steps)) or saved
-    width = len(str(max(wanted)))
+    width = len(str(max(steps or saved)))
     seen = []
-    for entry in entries(directory, wanted):
+    named = dict.fromkeys(steps)
+    for entry in entries(directory, named, are_named=True) if named else all_entries(directory):
         seen.append(entry)
         if not as_json:
             click.echo(checkpoint_text.verdict_line(entry, width))

@@ -1,15 +1,16 @@
 """What is found when the checkpoints of a run are read and checked, as a run may be growing.
 
 A coordinator prunes meanwhile, commit records first: a step whose record has gone was no damage,
-and is passed over. Steps after the mark REVOKED are whole, yet the next start removes them.
+and is passed over, unless somebody has named it. Steps after the mark REVOKED are whole, yet the
+next start removes them.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cli.errors import UsageError
 from coordinator.checkpoint import Checkpoint
 from coordinator.errors import CheckpointCorrupt, RunDirectoryError
 from coordinator.metrics import held_out_losses
-from coordinator.run_directory import REVOKED, RunDirectory
+from coordinator.run_directory import RunDirectory
 from coordinator.store import ASIDE
 from engine.params import Matrix, layout_of
 
@@ -26,19 +27,19 @@ STEPS_NAMED = 5  # in an error
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One step that has a commit record.
+    """One step that has a commit record, or had one when somebody named it.
 
     Attributes:
         problem: why it is not valid, or empty; what is None or empty then is not known.
         data_bytes: of its tensors' file; None if there is none.
-        saved_s: when its record was written, in seconds since 1970.
+        saved_s: when its record was written, in seconds since 1970; None if that is gone.
         held_out_loss: NaN if it was not finite, None if it is not known.
     """
 
     step: int
     problem: str
     data_bytes: int | None
-    saved_s: float
+    saved_s: float | None
     loss: float | None = None
     held_out_loss: float | None = None
     weights_sha256: str = ""
@@ -51,7 +52,7 @@ class Entry:
             "loss": self.loss,
             "held_out_loss": _finite(self.held_out_loss),
             "bytes": self.data_bytes,
-            "saved": _moment(self.saved_s),
+            "saved": None if self.saved_s is None else _moment(self.saved_s),
             "weights_sha256": self.weights_sha256 or None,
         }
 
@@ -125,12 +126,34 @@ def set_aside(directory: RunDirectory) -> list[Path]:
     return sorted(directory.checkpoints.path.glob(f"*{ASIDE}"))
 
 
-def entries(directory: RunDirectory, steps: Iterable[int]) -> Iterator[Entry]:
-    """Read and check some steps, one after the other."""
+def entries(
+    directory: RunDirectory, steps: Iterable[int], *, are_named: bool = False
+) -> Iterator[Entry]:
+    """Read and check some steps, one after the other.
+
+    Args:
+        are_named: by a person, who is told of those that are pruned by now.
+    """
     losses = held_out_losses(directory.metrics)
     for step in steps:
-        with suppress(FileNotFoundError):  # pruned by now
+        try:
             yield _entry(directory, step, losses)
+        except FileNotFoundError:
+            if are_named:
+                yield Entry(step, _gone(directory, step), None, None)
+
+
+def all_entries(directory: RunDirectory) -> Iterator[Entry]:
+    """Read and check all steps; look again if meanwhile every one of them is pruned.
+
+    Raises:
+        RunDirectoryError: there are none.
+    """
+    is_seen = False
+    while not is_seen:
+        for entry in entries(directory, steps_of(directory)):
+            is_seen = True
+            yield entry
 
 
 def pick(directory: RunDirectory, step: int | None, warn: Callable[[str], None]) -> Checkpoint:
@@ -141,21 +164,26 @@ def pick(directory: RunDirectory, step: int | None, warn: Callable[[str], None])
 
     Raises:
         UsageError: there is no such step.
-        RunDirectoryError: there is no step at all, or none is valid.
+        RunDirectoryError: there is no step at all, none is valid, or this one was pruned just now.
         CheckpointCorrupt: the step that was asked for is not valid.
     """
     steps = steps_of(directory)
     if step is not None:
         check_step(directory, steps, step)
-        return _load(directory, step)
-    for one in steps:
         try:
-            return _load(directory, one)
-        except CheckpointCorrupt as error:
-            warn(f"passed over a checkpoint: {error}")
-    raise RunDirectoryError(
-        f"expected a valid checkpoint, got none — {directory.path}; check --run-dir"
-    )
+            return _load(directory, step)
+        except CheckpointCorrupt:
+            if step not in directory.checkpoints.steps():
+                raise RunDirectoryError(_gone(directory, step)) from None
+            raise
+    newest, complaints = directory.checkpoints.newest(partial(_load, directory))
+    for complaint in complaints:
+        warn(f"passed over a checkpoint: {complaint}")
+    if newest is None:
+        raise RunDirectoryError(
+            f"expected a valid checkpoint, got none — {directory.path}; check --run-dir"
+        )
+    return newest
 
 
 def check_step(directory: RunDirectory, steps: list[int], step: int) -> None:
@@ -173,27 +201,37 @@ def check_step(directory: RunDirectory, steps: list[int], step: int) -> None:
         )
 
 
-def details(directory: RunDirectory, checkpoint: Checkpoint) -> Details:
+def details(directory: RunDirectory, step: int | None, warn: Callable[[str], None]) -> Details:
+    """Find what is known of the checkpoint that `pick` picks.
+
+    Raises:
+        As `pick`.
+    """
+    while True:
+        checkpoint = pick(directory, step, warn)
+        with suppress(FileNotFoundError):  # pruned since: pick another, or say so of this one
+            return _details(directory, checkpoint)
+
+
+def _details(directory: RunDirectory, checkpoint: Checkpoint) -> Details:
     """Find what is known of a checkpoint that was loaded.
 
     Raises:
-        RunDirectoryError: it was pruned since.
+        FileNotFoundError: it was pruned since.
     """
     data_path, record_path = directory.checkpoints.paths(checkpoint.step)
+    saved_s = record_path.stat().st_mtime
     try:
-        record = json.loads(record_path.read_bytes())
-        saved_s = record_path.stat().st_mtime
-    except FileNotFoundError:
-        raise RunDirectoryError(
-            f"expected step {checkpoint.step} to stay, got it removed by the run, which goes on"
-            f" — {directory.path}; ask again"
-        ) from None
+        record = directory.checkpoints.record(checkpoint.step)
+    except CheckpointCorrupt:
+        record_path.stat()
+        raise
     return Details(
         checkpoint,
         data_path,
         record["bytes"],
         record["sha256"],
-        record["previous"],
+        record.get("previous"),
         saved_s,
         held_out_losses(directory.metrics).get(checkpoint.step),
     )
@@ -236,15 +274,23 @@ def _load(directory: RunDirectory, step: int) -> Checkpoint:
         CheckpointCorrupt: it is damaged, or revoked.
     """
     checkpoint = directory.checkpoints.load(step)
-    with suppress(OSError, ValueError):  # the mark is hardly ever there; the next start judges it
-        last = int((directory.path / REVOKED).read_text())
-        if step > last:
-            data_path, _ = directory.checkpoints.paths(step)
-            raise CheckpointCorrupt(
-                f"expected step {last} or one before, got one that is revoked: a worker that"
-                f" contributed has lied, and the next start removes it — {data_path}"
-            )
+    last = None
+    with suppress(RunDirectoryError):  # the next start says what is wrong with the mark
+        last = directory.last_unrevoked()
+    if last is not None and step > last:
+        data_path, _ = directory.checkpoints.paths(step)
+        raise CheckpointCorrupt(
+            f"expected step {last} or one before, got one that is revoked: a worker that"
+            f" contributed has lied, and the next start removes it — {data_path}"
+        )
     return checkpoint
+
+
+def _gone(directory: RunDirectory, step: int) -> str:
+    return (
+        f"expected step {step} to stay, got it removed by the run, which goes on"
+        f" — {directory.path}; gradflock checkpoint ls lists those that are there"
+    )
 
 
 def _finite(loss: float | None) -> float | None:

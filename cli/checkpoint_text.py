@@ -139,7 +139,7 @@ def _cells(entry: Entry, is_resumed: bool) -> tuple[str, ...]:
         _loss(entry.loss),
         _loss(entry.held_out_loss),
         _bytes(entry),
-        _time(entry.saved_s),
+        UNKNOWN if entry.saved_s is None else _time(entry.saved_s),
         _short_sha256(entry.weights_sha256) or UNKNOWN,
     )
 

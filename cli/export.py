@@ -7,7 +7,9 @@ float64 and reads back bit for bit.
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from coordinator.files import TEMPORARY, sync_directory, write_durably
 from engine.params import as_matrices, layout_of
 
 TENSORS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.json"
+CONTENTS = "contents"  # the name of a file before it has its own
 
 
 def export(kind: str, checkpoint: Checkpoint, destination: Path) -> str:
@@ -55,7 +58,7 @@ def _to_json(checkpoint: Checkpoint, destination: Path) -> str:
         "weights_sha256": checkpoint.weights_sha256,
         "weights": {name: [list(row) for row in rows] for name, rows in matrices.items()},
     }
-    write_durably(destination, _json(values))
+    _write_file(destination, _json(values))
     return (
         "import json, pathlib\n"
         f"exported = json.loads(pathlib.Path({str(destination)!r}).read_text())\n"
@@ -98,12 +101,29 @@ def _write_directory(path: Path, files: Mapping[str, bytes]) -> None:
     Raises:
         OSError: the disk refuses, or the name has been taken meanwhile.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        temporary.mkdir(0o700)  # as its files: for whoever exports alone
+    with _beside(path) as unfinished:
         for name, data in files.items():
-            write_durably(temporary / name, data)
-        temporary.rename(path)
+            write_durably(unfinished / name, data)
+        unfinished.rename(path)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Make a whole file, or nothing.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with _beside(path) as unfinished:
+        write_durably(unfinished / CONTENTS, data)
+        (unfinished / CONTENTS).rename(path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Give a directory for whoever exports alone, under a name that nothing had, for a while."""
+    unfinished = Path(tempfile.mkdtemp(TEMPORARY, ".gradflock-", path.parent))
+    try:
+        yield unfinished
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing to remove
+        shutil.rmtree(unfinished, ignore_errors=True)  # it may have got its name already
     sync_directory(path.parent)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,9 @@ class RunDirectory:
         self.metrics = path / "metrics.jsonl"
         self._generation = path / "GENERATION"
         self._mark = path / REVOKED
+        self._lock = path / "LOCK"
+        self._descriptor: int | None = None  # of the lock, while it is held
+        self._is_changing = False
 
     @property
     def has_begun(self) -> bool:
@@ -38,36 +42,26 @@ class RunDirectory:
     def lock(self) -> Iterator[None]:
         """Make the directory and hold it for this process.
 
+        Where a save does not end, the directory stays held until the process does.
+
         Raises:
             RunDirectoryHeld: another coordinator holds it.
             RunDirectoryError: it cannot be made or written to.
         """
+        descriptor = self._open_lock()
         try:
-            make_directory(self.checkpoints.path)
-            descriptor = os.open(self.path / "LOCK", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise RunDirectoryError(
-                f"expected a directory to write to, got {error.strerror}"
-                f" — {self.path}; give another --run-dir"
-            ) from None
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace")
-                raise RunDirectoryHeld(
-                    "expected a run directory of our own, got one that process"
-                    f" {holder or 'unknown'} trains in"
-                    f" — {self.path}; give another --run-dir or stop that process"
-                ) from None
+            self._claim(descriptor)
+            self._descriptor = descriptor
+            self.checkpoints.holding = self._holding
             with suppress(OSError):  # what is above may be another's, and closed to us
                 sync_directory(self.path.parent)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
             self._tidy()
             yield
         finally:
-            os.close(descriptor)
+            if self._descriptor == descriptor:
+                self._descriptor = None  # first: a save that begins now is refused, or seen below
+            if not self._is_changing:
+                os.close(descriptor)
 
     def next_generation(self) -> int:
         """Count one more coordinator start, durably, and give the count.
@@ -77,13 +71,10 @@ class RunDirectory:
             CheckpointUnwritable: the disk refuses.
         """
         path = self._generation
-        count = path.read_text() if path.exists() else "0"
-        if not count.isdecimal():
-            raise RunDirectoryError(
-                f"expected the number of this run's starts, got {count[:20]!r} — {path};"
-                " write a number above every one it had"
-            )
-        generation = 1 + int(count)
+        count = _number_in(
+            path, "the number of this run's starts", "write a number above every one it had"
+        )
+        generation = 1 + (count or 0)
         try:
             write_durably(path, str(generation).encode())
         except OSError as error:
@@ -98,15 +89,92 @@ class RunDirectory:
         Raises:
             CheckpointUnwritable: the disk refuses.
         """
-        with suppress(OSError):  # where there is no room for the mark, files can still be removed
-            write_durably(self._mark, str(step).encode())
+        with self._holding():
+            with suppress(OSError):  # without room for the mark, files can still be removed
+                write_durably(self._mark, str(step).encode())
+            try:
+                self._remove_after(step)
+            except OSError as error:
+                raise CheckpointUnwritable(
+                    f"expected to remove checkpoints after step {step}, got"
+                    f" {error.strerror or error} — {self.checkpoints.path};"
+                    " they may be wrong: remove them before --resume"
+                ) from None
+
+    def last_unrevoked(self) -> int | None:
+        """Give the step after which checkpoints are being removed; None if there is no such mark.
+
+        Raises:
+            RunDirectoryError: the mark holds something else.
+        """
+        return _number_in(
+            self._mark,
+            "the last step that is not revoked",
+            "write the step after which checkpoints are wrong",
+        )
+
+    def _open_lock(self) -> int:
         try:
-            self._remove_after(step)
+            make_directory(self.checkpoints.path)
+            return os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise CheckpointUnwritable(
-                f"expected to remove checkpoints after step {step}, got {error.strerror or error}"
-                f" — {self.checkpoints.path}; they may be wrong: remove them before --resume"
+            raise RunDirectoryError(
+                f"expected a directory to write to, got {error.strerror}"
+                f" — {self.path}; give another --run-dir"
             ) from None
+
+    def _claim(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, HOLDER_BYTES, 0).decode(errors="replace")
+            raise RunDirectoryHeld(
+                "expected a run directory of our own, got one that process"
+                f" {holder or 'unknown'} trains in"
+                f" — {self.path}; give another --run-dir or stop that process"
+            ) from None
+        except OSError as error:
+            raise RunDirectoryError(
+                f"expected to hold the run directory, got {error.strerror}"
+                f" — {self._lock}; give another --run-dir"
+            ) from None
+        if loss := self._loss(descriptor):  # between the two calls
+            raise RunDirectoryError(
+                f"expected to hold the run directory, got it {loss} — {self._lock}; try again"
+            )
+        with suppress(OSError):  # people are told who; a full disk has no room for that
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        """Change checkpoints: that goes by path, and the lock does not.
+
+        Raises:
+            CheckpointUnwritable: the directory at the path is not the one that is held.
+        """
+        self._is_changing = True
+        try:
+            descriptor = self._descriptor
+            loss = "free" if descriptor is None else self._loss(descriptor)
+            if loss:
+                raise CheckpointUnwritable(
+                    f"expected to hold the run directory, got it {loss} — {self._lock};"
+                    " another coordinator may train there: stop this one"
+                )
+            yield
+        finally:
+            self._is_changing = False
+
+    def _loss(self, descriptor: int) -> str:
+        """Say what has become of a directory whose lock is not the one that is held, or nothing."""
+        try:
+            is_ours = os.path.samestat(os.fstat(descriptor), os.stat(self._lock))
+        except FileNotFoundError:
+            return "removed"
+        except OSError as error:
+            return f"out of sight: {error.strerror}"
+        return "" if is_ours else "replaced"
 
     def _tidy(self) -> None:
         try:
@@ -119,22 +187,29 @@ class RunDirectory:
         except OSError as error:
             raise RunDirectoryError(
                 f"expected to remove what is left of an earlier run, got {error.strerror}"
-                f" — {self.checkpoints.path}; make it writable"
+                f" — {error.filename or self.checkpoints.path}; make it writable"
             ) from None
 
     def _remove_revoked(self) -> None:
-        mark = self._mark
-        if not mark.exists():
-            return
-        last = mark.read_text()
-        if not last.isdecimal():
-            raise RunDirectoryError(
-                f"expected the last step that is not revoked, got {last[:20]!r} — {mark};"
-                " write the step after which checkpoints are wrong"
-            )
-        self._remove_after(int(last))
+        last = self.last_unrevoked()
+        if last is not None:
+            self._remove_after(last)
 
     def _remove_after(self, last: int) -> None:
         self.checkpoints.remove_after(last)
         self._mark.unlink(missing_ok=True)
         sync_directory(self.path)
+
+
+def _number_in(path: Path, expected: str, remedy: str) -> int | None:
+    """Read a number that a person may have written; None if there is no file."""
+    try:
+        text = path.read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunDirectoryError(f"expected {expected}, got {error.strerror} — {path}") from None
+    if not re.fullmatch(rb"\d{1,18}", text):
+        came = text[:20].decode(errors="replace")
+        raise RunDirectoryError(f"expected {expected}, got {came!r} — {path}; {remedy}")
+    return int(text)

@@ -13,8 +13,8 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,10 @@ from engine.config import canonical_json
 
 DATA, RECORD = ".safetensors", ".json"
 RECORD_SHA256 = "record_sha256"  # in a record: of its other fields, as canonical JSON
+STAYS = "stays"  # in a record: no later save removes this step; earlier versions did not say
 ASIDE = ".bad"  # added to the names of what was not valid
+
+FIELDS = {"step": int, "bytes": int, "sha256": str, "weights_sha256": str, "run": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,50 +38,70 @@ class Keep:
 
     Attributes:
         newest: so many of the newest.
-        every: also the first of every so many steps, for ever; None keeps no others.
+        every: also the first of every so many steps; None keeps no others. One that was the first
+            when it was saved stays for ever: its record says so.
     """
 
     newest: int = 3
     every: int | None = None
 
     def of(self, steps: Collection[int]) -> set[int]:
-        """Give those of some steps that stay."""
-        ascending = sorted(steps)
-        kept = set(ascending[-self.newest :])
+        """Give those of some steps that stay, whatever their records say."""
+        return {*sorted(steps)[-self.newest :], *self.firsts(steps)}
+
+    def firsts(self, steps: Collection[int]) -> set[int]:
+        """Give the first of every so many steps."""
+        firsts: dict[int, int] = {}
         if self.every is not None:
-            firsts: dict[int, int] = {}
-            for step in ascending:
+            for step in sorted(steps):
                 firsts.setdefault(step // self.every, step)
-            kept |= set(firsts.values())
-        return kept
+        return set(firsts.values())
 
 
 KEEP = Keep()
 
 
 class CheckpointStore:
-    """One run's checkpoints. Reading needs no lock; who writes holds that of the run directory."""
+    """One run's checkpoints. Reading needs no lock; who writes holds that of the run directory.
+
+    Attributes:
+        holding: entered while checkpoints are saved; raises CheckpointUnwritable once the directory
+            is no longer that of who holds the lock, and who takes the lock sets it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.holding: Callable[[], AbstractContextManager[None]] = nullcontext
+        self._staying: set[int] = set()  # whose records were read, and say so
 
     def steps(self) -> list[int]:
         """Give the steps that have a commit record, newest first."""
         try:  # not by glob, to which a directory that cannot be read is an empty one
-            paths = [path for path in self.path.iterdir() if path.suffix == RECORD]
+            with os.scandir(self.path) as found:
+                records = [
+                    entry.name.removesuffix(RECORD)
+                    for entry in found
+                    if entry.name.endswith(RECORD) and entry.is_file()
+                ]
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(
-            (step for path in paths if (step := _step_of(path)) is not None), reverse=True
-        )
+        steps = (_step_of(stem) for stem in records)
+        return sorted((step for step in steps if step is not None), reverse=True)
 
-    def newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """Load the newest valid checkpoint; also say which newer ones were passed over, and why."""
+    def newest(
+        self, load: Callable[[int], Checkpoint] | None = None
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """Load the newest valid checkpoint; also say which newer ones were passed over, and why.
+
+        Args:
+            load: used instead of our own, by who knows more reasons for CheckpointCorrupt.
+        """
+        load = load or self.load
         while True:
             complaints: list[str] = []
             for step in self.steps():
                 try:
-                    return self.load(step), complaints
+                    return load(step), complaints
                 except CheckpointCorrupt as error:
                     if step not in self.steps():
                         break  # it was removed meanwhile, since newer ones have come: look again
@@ -92,18 +115,27 @@ class CheckpointStore:
         Raises:
             CheckpointCorrupt: its bytes are not those that were committed.
         """
-        data_path, record_path = self.paths(step)
-        path = record_path  # that is being read
-        try:
-            record = _read_record(record_path.read_bytes())
-            path = data_path
+        record = self.record(step)
+        data_path, _ = self.paths(step)
+        with _named(data_path, "a checkpoint"):
             return _load(step, record, data_path.read_bytes())
-        except CheckpointCorrupt as error:
-            raise CheckpointCorrupt(f"{error} — {path}") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
-            raise CheckpointCorrupt(
-                f"expected a checkpoint, got {type(error).__name__}: {error} — {path}"
-            ) from None
+
+    def record(self, step: int) -> dict[str, Any]:
+        """Read one commit record.
+
+        Raises:
+            CheckpointCorrupt: there is none, or it is not one that was written.
+        """
+        _, record_path = self.paths(step)
+        with _named(record_path, "a commit record"):
+            return _read_record(record_path.read_bytes())
+
+    def holds(self, step: int, weights_sha256: str) -> bool:
+        """Say whether a step is there with such parameters, as far as its commit record knows."""
+        try:
+            return bool(self.record(step)["weights_sha256"] == weights_sha256)
+        except CheckpointCorrupt:
+            return False
 
     def save(self, checkpoint: Checkpoint, keep: Keep = KEEP) -> None:
         """Make a checkpoint durable, then forget those that need not stay.
@@ -111,23 +143,10 @@ class CheckpointStore:
         Raises:
             CheckpointUnwritable: the disk refused; earlier checkpoints are untouched.
         """
-        data_path, record_path = self.paths(checkpoint.step)
-        data = serialise(checkpoint)
-        try:
-            previous = next((step for step in self.steps() if step < checkpoint.step), None)
-            record = _record(checkpoint, data, previous)
-            write_durably(data_path, data)
-            write_durably(record_path, canonical_json(record).encode())
-        except OSError as error:
-            with suppress(OSError):
-                if not record_path.exists():  # data without a record is nobody's
-                    data_path.unlink(missing_ok=True)
-            raise CheckpointUnwritable(
-                f"expected to save step {checkpoint.step}, got {error.strerror or error}"
-                f" — {data_path}"
-            ) from None
-        with suppress(OSError):  # the step is durable; what stays too long goes with the next one
-            self._prune(checkpoint.step, keep)
+        with self.holding():
+            self._commit(checkpoint, keep)
+            with suppress(OSError):  # the step is durable; what stays too long goes next time
+                self._prune(checkpoint.step, keep)
 
     def set_aside_after(self, last: int) -> None:
         """Give checkpoints of later steps, which were passed over, names that no save will use.
@@ -159,8 +178,8 @@ class CheckpointStore:
         """Remove what a save that did not end has left: temporary files, data without a record."""
         steps = self.steps()
         for path in self.path.iterdir():
-            is_alone = path.suffix == DATA and _step_of(path) not in (None, *steps)
-            if path.suffix == TEMPORARY or is_alone:
+            is_alone = path.suffix == DATA and _step_of(path.stem) not in (None, *steps)
+            if (path.suffix == TEMPORARY or is_alone) and not path.is_dir():
                 path.unlink()
 
     def paths(self, step: int) -> tuple[Path, Path]:
@@ -168,14 +187,49 @@ class CheckpointStore:
         stem = self.path / f"step-{step:08d}"
         return stem.with_suffix(DATA), stem.with_suffix(RECORD)
 
+    def _commit(self, checkpoint: Checkpoint, keep: Keep) -> None:
+        step = checkpoint.step
+        data_path, record_path = self.paths(step)
+        data = serialise(checkpoint)
+        try:
+            earlier = [one for one in self.steps() if one < step]
+            stays = step in keep.firsts([*earlier, step])
+            record = _record(checkpoint, data, earlier[0] if earlier else None, stays)
+            self._staying.discard(step)
+            write_durably(data_path, data)
+            write_durably(record_path, canonical_json(record).encode())
+        except OSError as error:
+            with suppress(OSError):
+                if not record_path.exists():  # data without a record is nobody's
+                    data_path.unlink(missing_ok=True)
+            raise CheckpointUnwritable(
+                f"expected to save step {step}, got {error.strerror or error} — {data_path}"
+            ) from None
+
     def _prune(self, newest: int, keep: Keep) -> None:
         steps = [step for step in self.steps() if step <= newest]
         kept = keep.of(steps)
-        for step in reversed(steps):
-            if step not in kept:
+        leaving = [one for one in reversed(steps) if one not in kept and not self._is_staying(one)]
+        for step in leaving:
+            with suppress(OSError):  # one that cannot go is no reason for the others to stay
                 self._remove(step)
-        if len(kept) < len(steps):
+        if leaving:
             sync_directory(self.path)
+
+    def _is_staying(self, step: int) -> bool:
+        """Say whether a step was saved to stay; a record that says so is read once."""
+        if step in self._staying:
+            return True
+        _, record_path = self.paths(step)
+        try:
+            stays = _read_record(record_path.read_bytes()).get(STAYS, False)
+        except CheckpointCorrupt:
+            return False
+        except OSError:
+            return True  # as far as can be known
+        if stays:
+            self._staying.add(step)
+        return bool(stays)
 
     def _remove(self, step: int) -> None:
         data_path, record_path = self.paths(step)
@@ -183,12 +237,25 @@ class CheckpointStore:
         data_path.unlink(missing_ok=True)
 
 
-def _step_of(path: Path) -> int | None:
-    match = re.fullmatch(r"step-(\d{8,})", path.stem, re.ASCII)
+@contextmanager
+def _named(path: Path, expected: str) -> Iterator[None]:
+    """Have whatever is wrong with a file name it."""
+    try:
+        yield
+    except CheckpointCorrupt as error:
+        raise CheckpointCorrupt(f"{error} — {path}") from None
+    except OSError as error:
+        raise CheckpointCorrupt(f"expected {expected}, got {error.strerror} — {path}") from None
+
+
+def _step_of(stem: str) -> int | None:
+    match = re.fullmatch(r"step-(\d{8,})", stem, re.ASCII)
     return int(match[1]) if match else None
 
 
-def _record(checkpoint: Checkpoint, data: bytes, previous: int | None) -> dict[str, object]:
+def _record(
+    checkpoint: Checkpoint, data: bytes, previous: int | None, stays: bool
+) -> dict[str, object]:
     record = {
         "format": FORMAT,
         "step": checkpoint.step,
@@ -198,16 +265,41 @@ def _record(checkpoint: Checkpoint, data: bytes, previous: int | None) -> dict[s
         "run": checkpoint.run,
         "previous": previous,
         "contributors": dict(checkpoint.contributors),
+        STAYS: stays,
     }
     return {**record, RECORD_SHA256: _sha256(record)}
 
 
 def _read_record(file: bytes) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(file)
-    expected = record.pop(RECORD_SHA256, None)  # records of earlier versions have none
-    if expected is not None and expected != (found := _sha256(record)):
+    """Read what `_record` gave.
+
+    Raises:
+        CheckpointCorrupt: it did not give that.
+    """
+    try:
+        record = json.loads(file)
+        if not isinstance(record, dict):
+            raise CheckpointCorrupt(f"expected a commit record, got {_shortened(record)}")
+        expected = record.pop(RECORD_SHA256, None)  # records of earlier versions have none
+        found = _sha256(record)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointCorrupt(f"expected a commit record, got no JSON: {error}") from None
+    if expected not in (None, found):
         raise CheckpointCorrupt(f"expected a record with sha256 {expected}, got {found}")
+    for name, kind in FIELDS.items():
+        if type(value := record.get(name)) is not kind:
+            said = "none" if value is None else _shortened(value)
+            raise CheckpointCorrupt(f"expected a commit record with {name}, got {said}")
+    contributors = record.get("contributors", {})
+    if not isinstance(contributors, dict) or {*map(type, contributors.values())} - {int}:
+        raise CheckpointCorrupt(
+            f"expected the first step of each contributor, got {_shortened(contributors)}"
+        )
     return record
+
+
+def _shortened(value: object) -> str:
+    return f"{value!r:.40}"
 
 
 def _sha256(record: Mapping[str, object]) -> str:
@@ -225,5 +317,4 @@ def _load(step: int, record: Mapping[str, Any], data: bytes) -> Checkpoint:
     found_in = (checkpoint.step, step, checkpoint.run, checkpoint.weights_sha256)
     if described != found_in:
         raise CheckpointCorrupt(f"expected step, run and weights {described}, got {found_in}")
-    said = dict(record.get("contributors", {}))
-    return replace(checkpoint, contributors={str(name): int(first) for name, first in said.items()})
+    return replace(checkpoint, contributors=record.get("contributors", {}))

@@ -1,6 +1,7 @@
 """The model that the sampler serves, and how it follows a run's newest checkpoint."""
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 from coordinator.checkpoint import Checkpoint
@@ -88,27 +89,41 @@ class Follower:
 
     def __init__(self, path: Path) -> None:
         self._directory = RunDirectory(path)
-        self._steps_seen: list[int] = []
+        self._seen: tuple[list[int], bytes] = ([], b"")
         self.model: ServedModel | None = None
 
     def refresh(self) -> list[str]:
-        """Load the newest checkpoint if there is a newer one; the last good one stays otherwise.
+        """Load the newest checkpoint if there is another one; the last good one stays otherwise.
 
         Returns:
             What was wrong with those that could not be loaded.
         """
-        steps = self._directory.checkpoints.steps()
-        if steps == self._steps_seen:
+        seen = self._look()
+        if seen == self._seen:
             return []
         checkpoint, complaints = self._directory.checkpoints.newest()
-        self._steps_seen = steps
-        if checkpoint is not None and not self._serves_newer(checkpoint, steps):
+        self._seen = seen
+        if checkpoint is not None and not self._serves_newer(checkpoint):
             self.model = ServedModel(checkpoint)
         return complaints
 
-    def _serves_newer(self, checkpoint: Checkpoint, steps: list[int]) -> bool:
-        """Say whether what is served is newer, and has not been revoked since."""
+    def _look(self) -> tuple[list[int], bytes]:
+        """Give what differs once there is another checkpoint: the steps, and the newest's record.
+
+        A run that has gone back saves the same steps again.
+        """
+        store = self._directory.checkpoints
+        steps = store.steps()
+        record = b""
+        if steps:
+            _, record_path = store.paths(steps[0])
+            with suppress(OSError):  # gone already: the next look finds others
+                record = record_path.read_bytes()
+        return steps, record
+
+    def _serves_newer(self, checkpoint: Checkpoint) -> bool:
+        """Say whether what is served is not older, and has not been revoked since."""
         model = self.model
-        if model is None or model.run != checkpoint.run:
+        if model is None or model.run != checkpoint.run or model.step < checkpoint.step:
             return False
-        return model.step >= checkpoint.step and model.step in steps
+        return self._directory.checkpoints.holds(model.step, model.sha256)

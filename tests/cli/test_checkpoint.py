@@ -1,6 +1,7 @@
 """`gradflock checkpoint` as people type it: what is listed and verified."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from cli.checkpoint_facts import entries
 from cli.main import main
+from coordinator.checkpoint import Checkpoint
 from coordinator.run_directory import RunDirectory
 from tests.cli.checkpoints import (
     SAVED,
@@ -66,7 +68,7 @@ def test_a_step_whose_tensors_are_gone_is_not_valid(
     [six, _] = printed_json(capsys, "ls")["checkpoints"]
 
     assert (six["valid"], six["bytes"]) == (False, None)
-    assert "FileNotFoundError" in six["problem"]
+    assert six["problem"] == "expected a checkpoint, got No such file or directory"
 
 
 def test_without_a_valid_checkpoint_none_is_marked(
@@ -240,6 +242,56 @@ def test_only_the_steps_that_are_named_are_verified_once_each(
 
     assert len(lines) == 2
     assert lines[1] == "1 checkpoint verified: valid — run/checkpoints"
+
+
+def test_a_step_that_is_named_and_pruned_meanwhile_was_not_verified(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resave(run, step=9)
+    prune_when_read(run, 9, monkeypatch, last=3)
+
+    nine, six, three, summary = printed(capsys, "verify", "9", "6", "3", code=1)
+
+    for step, line in ((9, nine), (6, six)):
+        assert line.startswith(f"step {step}  not valid: expected step {step} to stay, got it rem")
+    assert three.startswith("step 3  ok: ")
+    assert summary == "3 checkpoints verified: 2 not valid — run/checkpoints"
+
+
+@pytest.mark.parametrize("command", ["ls", "verify"])
+def test_when_all_steps_are_pruned_meanwhile_those_that_came_are_read(
+    command: str,
+    run: RunDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    newer = replace(run.checkpoints.load(6), step=9)
+    prune_when_read(run, 6, monkeypatch, last=-1, newer=newer)
+
+    [nine] = printed_json(capsys, command)["checkpoints"]
+
+    assert (nine["step"], nine["valid"]) == (9, True)
+
+
+def prune_when_read(
+    run: RunDirectory,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
+    last: int,
+    newer: Checkpoint | None = None,
+) -> None:
+    """Have a run remove what comes after `last`, and save, at the moment when a step is read."""
+    original = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == f"step-{step:08d}.json" and path.exists():
+            with run.lock():
+                run.checkpoints.remove_after(last)
+                if newer is not None:
+                    run.checkpoints.save(newer)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
 
 
 def test_a_verification_is_one_json_object_with_the_same_exit_code(

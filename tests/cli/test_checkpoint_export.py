@@ -1,6 +1,7 @@
 """`gradflock checkpoint export`: the same numbers for other programs, whole or not at all."""
 
 import json
+import os
 import sys
 from array import array
 from itertools import chain
@@ -113,3 +114,17 @@ def test_a_damaged_checkpoint_is_not_exported(
     refusal(capsys, "export", "out", "--step", "6", code=1)
 
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("kind", ["json", "torch"])
+def test_a_file_of_somebody_else_beside_the_destination_stays(
+    kind: str, run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = [Path(".out.tmp"), Path(f".out.{os.getpid()}.tmp")]
+    for path in theirs:
+        path.write_text("mine")
+
+    printed(capsys, "export", "out", "--format", kind)
+
+    assert [path.read_text() for path in theirs] == ["mine", "mine"]
+    assert Path("out").exists()

@@ -3,6 +3,7 @@
 import json
 from array import array
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -143,9 +144,28 @@ def test_a_damaged_checkpoint_that_is_asked_for_is_not_shown(
     assert line.endswith("step-00000006.safetensors")
 
 
-def test_a_checkpoint_that_is_pruned_while_it_is_looked_at_is_named(run: RunDirectory) -> None:
-    checkpoint = run.checkpoints.load(6)
-    run.checkpoints.remove_after(3)
+def test_a_checkpoint_that_is_pruned_while_it_is_looked_at_gives_way_to_another(
+    run: RunDirectory,
+) -> None:
+    resave(run, step=9)
+    damage(run, 9)
+
+    found = details(run, None, lambda _: run.checkpoints.remove_after(3))
+
+    assert found.checkpoint == run.checkpoints.load(3)
+
+
+def test_a_step_that_is_named_and_pruned_while_it_is_read_is_named(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path == run.checkpoints.paths(6)[1]:
+            run.checkpoints.remove_after(3)
+        return original(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
 
     with pytest.raises(RunDirectoryError, match="expected step 6 to stay, got it removed"):
-        details(run, checkpoint)
+        details(run, 6, print)

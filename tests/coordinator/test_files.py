@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.files import make_directory, write_durably
+from tests.coordinator.calls import recorded
 from tests.coordinator.disk import full_disk
 
 pytestmark = pytest.mark.unit
@@ -52,6 +53,15 @@ def test_a_directory_is_made_with_those_above_it(tmp_path: Path) -> None:
     make_directory(tmp_path / "a" / "b" / "c")
 
     assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_the_names_of_new_directories_are_durable(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+
+    with recorded() as calls:
+        make_directory(tmp_path / "there" / "a" / "b")
+
+    assert calls == ["fsync there", "fsync a"]
 
 
 def test_a_file_in_the_way_of_a_directory_is_an_error(tmp_path: Path) -> None:

@@ -228,6 +228,45 @@ def test_a_model_that_was_revoked_is_served_no_longer(tmp_path: Path) -> None:
     assert follower.model.step == 3
 
 
+@pytest.mark.parametrize("is_spoilt", [False, True])
+def test_steps_that_a_run_saves_again_after_going_back_are_served_anew(
+    tmp_path: Path, is_spoilt: bool
+) -> None:
+    """The steps are the same; their parameters are not those that were revoked."""
+    directory = save(tmp_path, 3, 5, 8)
+    follower = Follower(tmp_path)
+    follower.refresh()
+    with directory.lock():
+        directory.revoke(3)
+        again = [replace(checkpoint(step), params=checkpoint(9 * step).params) for step in (5, 8)]
+        for one in again:
+            directory.checkpoints.save(one)
+    if is_spoilt:
+        spoil(directory, 8)
+
+    follower.refresh()
+
+    expected = again[0] if is_spoilt else again[1]
+    assert follower.model is not None
+    assert follower.model.step == expected.step
+    assert follower.model.sha256 == expected.weights_sha256
+
+
+def test_a_run_that_did_not_change_costs_a_listing_and_one_small_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1, 2)
+    follower = Follower(tmp_path)
+    follower.refresh()
+    read: list[str] = []
+    original = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or original(path))
+
+    follower.refresh()
+
+    assert read == ["step-00000002.json"]
+
+
 def test_a_new_run_in_the_same_place_is_followed_from_its_start(tmp_path: Path) -> None:
     directory = save(tmp_path, 5)
     follower = Follower(tmp_path)
@@ -235,7 +274,7 @@ def test_a_new_run_in_the_same_place_is_followed_from_its_start(tmp_path: Path) 
 
     for path in directory.checkpoints.path.iterdir():
         path.unlink()
-    directory.checkpoints.save(replace(checkpoint(1), run="ab" * 16))
+    RunDirectory(tmp_path).checkpoints.save(replace(checkpoint(1), run="ab" * 16))
     follower.refresh()
 
     assert follower.model is not None
