@@ -7,85 +7,38 @@ import numpy as np
 import pytest
 
 from coordinator import events
-from coordinator.effects import Evaluate, Finish, GoBack, Recompute, Save
-from coordinator.evaluations import Evaluations
+from coordinator.effects import Finish, GoBack, Recompute, Save
 from coordinator.facts import LiarFound, RunWentBack
-from coordinator.leases import BranchSum
-from coordinator.phases import LAST_SAVE_S
 from coordinator.settings import CheckpointEvery, Settings
-from engine.branch import sum_branch
-from engine.eager import Eager
 from engine.optimizer import Moments
 from engine.params import to_bytes
-from engine.run import Run
+from tests.coordinator.lies import (
+    ALWAYS,
+    NEVER,
+    REFERENCE,
+    RUN_,
+    finish,
+    go_back_to_start,
+    lie,
+    recompute,
+    scenario_of,
+    spoil,
+    spoilt,
+)
 from tests.coordinator.scenario import (
-    RUN,
     SELDOM,
-    Hand,
     Scenario,
     final_save,
     is_finished,
     only,
-    reference,
     sent,
     small_run,
     tasks,
     told,
-    work_of,
 )
-from wire.messages import Hello, Ping, Pong, Refuse, Task
+from wire.messages import Hello, Refuse
 
 pytestmark = pytest.mark.unit
-
-RUN_ = small_run(steps=4, batch_size=4, shards=2)
-HAND = Hand(RUN_)
-REFERENCE = reference(RUN_)
-ALWAYS = Settings(SELDOM, audit=1.0)
-NEVER = Settings(SELDOM)
-
-
-def scenario_of(settings: Settings = ALWAYS, run: Run = RUN_) -> Scenario:
-    return Scenario(run, settings=settings, hand=HAND)
-
-
-def lie(scenario: Scenario, peer: bytes, task: Task, now: float = 0.0) -> list[object]:
-    """Answer with a gradient that is off by one bit, and right digests."""
-    payload = scenario.hand.compute(task).payload
-    return [*scenario.answer(peer, task, now, payload=bytes([payload[0] ^ 1]) + payload[1:])]
-
-
-def recompute(scenario: Scenario, effect: Recompute) -> list[object]:
-    """Do what the coordinator asks of its own engine."""
-    run = scenario.run
-    total = sum_branch(
-        Eager(run.model), work_of(run), effect.params, effect.documents, effect.branch
-    )
-    truth = BranchSum(total.loss, np.frombuffer(total.grad))
-    return [*scenario.handle(events.Recomputed(effect.dispute, truth))]
-
-
-def go_back_to_start(scenario: Scenario) -> list[object]:
-    run = scenario.run
-    moments = Moments.zeros(run.model.num_params)
-    return [*scenario.handle(events.WentBack(0, run.params, moments, None, durable_step=0))]
-
-
-def finish(scenario: Scenario, *peers: bytes) -> None:
-    """Have honest workers answer everything that is out, and settle every dispute."""
-    done: list[object] = []
-    while not is_finished(scenario):
-        todo = [e for e in scenario.seen if not any(e is other for other in done)]
-        assert todo, "the run hangs"
-        for effect in todo:
-            done.append(effect)
-            if isinstance(effect, Recompute):
-                recompute(scenario, effect)
-            for peer in peers:
-                for task in tasks([effect], peer):
-                    scenario.answer(peer, task)
-        for save in only(Save, todo):
-            if save.step == RUN_.train.steps:
-                scenario.handle(events.Saved(save.step, 0.5))
 
 
 def test_an_audited_branch_counts_when_two_workers_have_given_the_same_bits() -> None:
@@ -161,24 +114,6 @@ def test_a_lie_in_the_open_step_is_undone_without_going_back() -> None:
     assert to_bytes(final_save(scenario).params) == REFERENCE[-1][1]
 
 
-def spoilt(settings: Settings = NEVER) -> tuple[Scenario, Recompute]:
-    scenario = scenario_of(settings)
-    return scenario, spoil(scenario)
-
-
-def spoil(scenario: Scenario) -> Recompute:
-    """Count a liar in step 0, and have a late copy of an honest one contradict it."""
-    honest = scenario.join(b"b")
-    scenario.handle(events.Departed(b"b"))
-    for task in scenario.join(b"a"):
-        lie(scenario, b"a", task)
-    assert scenario.training.step == 1
-    scenario.hello(b"b")
-    late = replace(HAND.compute(honest[0]), sid=honest[0].sid)
-    (dispute,) = only(Recompute, scenario.receive(b"b", late))
-    return dispute
-
-
 def test_a_late_copy_that_contradicts_a_counted_answer_is_looked_into() -> None:
     scenario, dispute = spoilt()
 
@@ -240,54 +175,6 @@ def test_a_run_that_should_stop_on_a_liar_goes_back_first_and_says_who_it_was() 
     assert "got other bits from wa — step 1" in finished.failure
 
 
-def test_a_run_that_cannot_go_back_does_not_wait_for_the_save_that_it_has_revoked() -> None:
-    """Its answer is dropped, whether going back succeeds or not."""
-    scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))
-    assert [save.step for save in only(Save, scenario.seen)] == [1], "it is under way"
-
-    recompute(scenario, dispute)
-    effects = scenario.handle(events.GoBackFailed("a disk that refuses"))
-
-    assert [finish.failure for finish in only(Finish, effects)] == ["a disk that refuses"]
-
-
-def test_while_the_run_goes_back_members_are_answered_and_nothing_is_counted() -> None:
-    """A slow disk is no reason to lose those who have done nothing wrong."""
-    scenario, dispute = spoilt()
-    (task, *_) = tasks(scenario.seen, b"a")
-    recompute(scenario, dispute)
-
-    assert tasks(scenario.ready(b"b"), b"b") == []
-    sid = scenario.welcomes[b"b"].sid
-    pong = sent(scenario.receive(b"b", Ping(RUN, 4, sid, 1.5)), b"b")
-    late = scenario.receive(b"b", replace(HAND.compute(task), sid=sid))
-
-    assert pong == [Pong(RUN, 4, sid, 1.5)]
-    assert late == []
-    assert scenario.training.step == 1
-    assert scenario.state.status(0.0).durable_step == -1, "what is going to be revoked is not"
-    assert tasks(go_back_to_start(scenario), b"b"), "work goes on"
-
-
-def test_who_asks_for_a_stop_does_not_wait_for_a_way_back_that_does_not_end() -> None:
-    scenario, dispute = spoilt()
-    recompute(scenario, dispute)
-    assert only(Finish, scenario.handle(events.StopAsked(), 1.0)) == []
-
-    (finish,) = only(Finish, scenario.handle(events.StopAsked(), 1.0 + LAST_SAVE_S))
-
-    assert finish.failure is not None
-    assert "expected to have gone back within 8 s, got no answer" in finish.failure
-
-
-def test_a_stop_on_the_way_back_leaves_when_the_run_stands_again() -> None:
-    scenario, dispute = spoilt()
-    recompute(scenario, dispute)
-    scenario.handle(events.StopAsked(), 1.0)
-
-    assert only(Finish, go_back_to_start(scenario)) == [Finish(None)]
-
-
 def test_a_run_is_neither_saved_nor_done_while_an_answer_is_disputed() -> None:
     """What is durable and wrong would be trained on by whoever resumes."""
     scenario, dispute = spoilt(Settings(CheckpointEvery(steps=1)))
@@ -312,45 +199,6 @@ def test_a_stop_during_a_dispute_does_not_save_what_may_be_wrong() -> None:
 
     assert only(Save, effects) == []
     assert only(Finish, effects) == [Finish(None)]
-
-
-def spoilt_while_evaluating() -> tuple[Scenario, Recompute]:
-    """As `spoilt`, and a save of the spoilt step waits for its held-out loss."""
-    evaluations = Evaluations(has_held_out=True, is_first_known=True)
-    settings = Settings(CheckpointEvery(steps=1))
-    scenario = Scenario(RUN_, settings=settings, hand=HAND, evaluations=evaluations)
-    dispute = spoil(scenario)
-    assert [effect.step for effect in only(Evaluate, scenario.seen)] == [1]
-    return scenario, dispute
-
-
-def test_a_save_that_waited_when_the_dispute_began_is_not_made() -> None:
-    scenario, dispute = spoilt_while_evaluating()
-
-    assert only(Save, scenario.handle(events.Evaluated(1, 2.0))) == []
-    assert only(GoBack, recompute(scenario, dispute)) == [GoBack(0)]
-
-
-def test_a_stop_does_not_make_it_either() -> None:
-    scenario, _dispute = spoilt_while_evaluating()
-
-    effects = scenario.handle(events.StopAsked(), 1.0)
-    effects += scenario.handle(events.StopAsked(), 2.1)
-
-    assert only(Save, effects) == []
-    assert is_finished(scenario)
-
-
-def test_nor_does_a_run_that_cannot_go_back() -> None:
-    """The disk refused: what is in memory is known to be wrong."""
-    scenario, dispute = spoilt_while_evaluating()
-    recompute(scenario, dispute)
-
-    effects = scenario.handle(events.GoBackFailed("disk"))
-    effects += scenario.handle(events.Evaluated(1, 2.0))
-
-    assert only(Save, effects) == []
-    assert only(Finish, effects) == [Finish("disk")]
 
 
 def test_an_answer_that_nobody_asked_for_is_audited_like_any_other() -> None:
