@@ -94,8 +94,8 @@ class CoordinatorService:
     def __init__(self, deployment: Deployment, observe: Callable[[Fact], None]) -> None:
         """Make the machine; nothing is bound yet.
 
-        The run directory is made ready: this start is counted, metrics are cut back to the step that
-        the run goes on from, and checkpoints that were passed over get other names.
+        The run directory is made ready: this start is counted, metrics are cut back to the step
+        that the run goes on from, and checkpoints that were passed over get other names.
 
         Args:
             observe: told every fact, in order.
