@@ -1,7 +1,7 @@
 """One question to a process of ours that is running, and its answer."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cli.errors import RoleFailed
@@ -20,6 +20,7 @@ class Door:
         remedy: what they can do if nobody is there.
         connect_s: how long it may take to be there.
         answer_s: and to answer.
+        is_patient: whoever is not there yet may still come.
     """
 
     address: str
@@ -28,6 +29,7 @@ class Door:
     remedy: str
     connect_s: float
     answer_s: float
+    is_patient: bool = True
 
 
 def ask(door: Door, question: Sequence[bytes]) -> list[bytes]:
@@ -36,11 +38,21 @@ def ask(door: Door, question: Sequence[bytes]) -> list[bytes]:
     Raises:
         RoleFailed: nobody is there, or nobody answers in time.
     """
+    return next(answers(door, question))
+
+
+def answers(door: Door, question: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Send the frames of a question, and give those of each answer, as long as somebody asks.
+
+    Raises:
+        RoleFailed: nobody is there, or nobody answers in time.
+    """
     connection = Connection(door.address)
     try:
         _reach(connection, door)
         connection.send(question)
-        return _hear(connection, door)
+        while True:
+            yield _hear(connection, door)
     finally:
         connection.close()
 
@@ -54,6 +66,8 @@ def _reach(connection: Connection, door: Door) -> None:
         connection.wait(STIR_S)
         for change in connection.changes():
             reason = f" ({change.reason})"
+            if not door.is_patient and not change.is_up:
+                deadline_s = 0.0
 
 
 def _hear(connection: Connection, door: Door) -> list[bytes]:

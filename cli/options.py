@@ -18,11 +18,14 @@ from cli.presets import DEFAULT_PRESET, PRESETS
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.store import KEEP
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
-from wire.address import is_loopback
+from wire.address import check_address, is_loopback
+from wire.errors import TransportError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 SAMPLER_ADDRESS = "tcp://127.0.0.1:5556"
+HTTP_ADDRESS = "127.0.0.1:8000"
+HTTP_OFF = "off"
 
 
 def option(flag: str, *rest: str, **settings: Any) -> Callable[[F], F]:
@@ -214,6 +217,13 @@ run_dir_option = option(
 insecure_option = option(
     "--insecure", is_flag=True, help="Allow a plain connection on an address others can reach."
 )
+http_option = option(
+    "--http",
+    metavar="HOST:PORT|off",
+    default=HTTP_ADDRESS,
+    show_default=True,
+    help="Where the sampler answers HTTP; port 0 takes a free one.",
+)
 parent_option = click.option(
     "--parent", type=int, hidden=True, help="Leave when this process is no longer the parent."
 )
@@ -238,6 +248,24 @@ def check_security(address: str, insecure: bool, warn: Callable[[str], None]) ->
             " — connections are not encrypted; add --insecure if the network is trusted"
         )
     warn(f"warning: {address} is plain: whoever reaches it can read and send anything")
+
+
+def check_http(address: str, insecure: bool, warn: Callable[[str], None]) -> tuple[str, int] | None:
+    """Give host and port of the HTTP door; None if there is to be none.
+
+    Raises:
+        UsageError: it is no address, or one that others can reach and nobody allowed that.
+    """
+    if address == HTTP_OFF:
+        return None
+    try:
+        check_security(check_address(f"tcp://{address}"), insecure, warn)
+    except TransportError:
+        raise UsageError(
+            f"expected host:port or off, got {address!r} — --http; give 127.0.0.1:8000"
+        ) from None
+    host, _, port = address.rpartition(":")
+    return host.strip("[]").replace("*", "0.0.0.0"), int(port)
 
 
 def write_address(path: Path | None, address: str) -> None:

@@ -15,6 +15,8 @@ from coordinator.errors import RunDirectoryError
 from coordinator.metrics import held_out_loss_of
 from coordinator.run_directory import RunDirectory
 from sampler.model import ServedModel
+from sampler.order import Order, Settings
+from sampler.sampling import draw_all
 
 NUM_SAMPLES = 20
 COLUMNS = 5
@@ -38,14 +40,14 @@ def print_summary(
         raise RunDirectoryError(
             f"expected a checkpoint at the end, got none — {directory.path}; see its logs"
         )
-    model = ServedModel(checkpoint)
-    rng = model.microgpt_rng()
+    settings = Settings(temperature)
+    names = Order(ServedModel(checkpoint), ((),), NUM_SAMPLES, settings, seed=None)
     facts: dict[str, Any] = {
         "steps": checkpoint.step,
         "loss": checkpoint.loss,
         "weights_sha256": checkpoint.weights_sha256,
         "run_dir": str(directory.path),
-        "samples": [model.draw(rng, temperature, [], None) for _ in range(NUM_SAMPLES)],
+        "samples": draw_all(names),
         "workers": workers,
         "seconds": round(seconds, 3),
         "exact_numerics": checkpoint.has_exact_numerics,

@@ -11,7 +11,9 @@ import click
 from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
+    check_http,
     check_security,
+    http_option,
     insecure_option,
     option,
     run_dir_option,
@@ -39,6 +41,7 @@ WORKERS_MAX = 256
 @option("--workers", metavar="N|auto", default="auto", show_default=True, help="Processes.")
 @option("--temperature", type=float, default=0.5, show_default=True, help="Of the 20 samples.")
 @option("--sampler-bind", metavar="ADDRESS", default=SAMPLER_ADDRESS, show_default=True)
+@http_option
 @insecure_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 def train(
@@ -48,6 +51,7 @@ def train(
     workers: str,
     temperature: float,
     sampler_bind: str,
+    http: str,
     insecure: bool,
     as_json: bool,
     **flags: Any,
@@ -62,20 +66,24 @@ def train(
         raise UsageError("expected --run-dir with --resume, got none — train; name the run")
     deployment = take_deployment(flags)
     check_security(check_address(sampler_bind), insecure, say)
+    has_http = check_http(http, insecure, say) is not None
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)
     check_free(sampler_bind)  # a busy port is known before anything has begun
+    if has_http:
+        check_free(f"tcp://{http}")
     with directory.lock():
         (directory.path / "logs").mkdir(exist_ok=True)
     # The coordinator is to train on what was found here, even if the network changes its mind.
     said = {**flags, **deployment, "data": plan.dataset.name, "preset": preset, "resume": resume}
-    sampler_flags = ["--insecure"] if insecure else []
+    sampler_flags = [f"--http={http}", *(["--insecure"] if insecure else [])]
     steps = plan.run.train.steps
     local = LocalRun(directory, num_workers, steps, said, sampler_bind, sampler_flags)
     say(
         f"{len(plan.run.documents):,} documents ({plan.dataset.name}),"
         f" {plan.run.model.num_params:,} parameters, {num_workers} workers,"
         f" run in {directory.path}{plan.beginning}, sampler at {sampler_bind}"
+        + (f" and http://{http}" if has_http else "")
     )
     view = choose_view("text", steps)
     try:

@@ -6,12 +6,9 @@ from pathlib import Path
 
 from coordinator.checkpoint import Checkpoint
 from coordinator.run_directory import RunDirectory
+from engine.decode import Weights
 from engine.errors import EngineError
-from engine.params import as_matrices, layout_of
-from engine.sample import sample_tokens
-from engine.scalar import OUT_OF_FLOATS
 from engine.tokenizer import Tokenizer
-from wire.sampling import SampleRequest
 
 
 class ModelDiverged(EngineError):
@@ -23,6 +20,7 @@ class ServedModel:
 
     Attributes:
         run: id of the run.
+        name: what people call the model: that of its documents.
         step: updates applied to its parameters.
         sha256: weights_sha256 of its parameters.
     """
@@ -30,10 +28,11 @@ class ServedModel:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.config = checkpoint.model
         self.run = checkpoint.run
+        self.name = _name(checkpoint.dataset.name)
         self.step = checkpoint.step
         self.sha256 = checkpoint.weights_sha256
         self.tokenizer = Tokenizer(checkpoint.characters)
-        self._matrices = as_matrices(layout_of(checkpoint.model), checkpoint.params.tolist())
+        self.weights = Weights(checkpoint.model, checkpoint.params)
         self._rng_state = checkpoint.rng_state
 
     def check_prompt(self, prompt: str) -> list[int]:
@@ -57,31 +56,10 @@ class ServedModel:
         rng.setstate(self._rng_state)
         return rng
 
-    def rng_for(self, request: SampleRequest, fresh_seed: int) -> tuple[random.Random, int | None]:
-        """Give the generator that a request asks for, and its seed if it has one."""
-        if request.rng == "microgpt":
-            return self.microgpt_rng(), None
-        seed = fresh_seed if request.seed is None else request.seed
-        return random.Random(seed), seed
 
-    def draw(
-        self, rng: random.Random, temperature: float, prompt: list[int], max_tokens: int | None
-    ) -> str:
-        """Draw one document, prompt included.
-
-        Raises:
-            ModelDiverged: the parameters are so large that there are no probabilities.
-        """
-        try:
-            tokens = sample_tokens(
-                self.config, self._matrices, rng, temperature, prompt, max_tokens
-            )
-        except OUT_OF_FLOATS:
-            raise ModelDiverged(
-                f"expected probabilities, got numbers that are not finite — step {self.step};"
-                " training has diverged: lower --learning-rate"
-            ) from None
-        return self.tokenizer.decode(tokens)
+def _name(dataset: str) -> str:
+    """Name a model after its documents; the bundled list stands in for `names`."""
+    return "names" if dataset == "bundled" else Path(dataset).stem or "names"
 
 
 class Follower:

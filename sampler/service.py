@@ -1,57 +1,53 @@
-"""The sampler's loop: a ROUTER socket that any REQ or DEALER client can ask for names.
+"""The sampler's loop: it draws for whoever has asked, through either door, from one place.
 
-One document of one request at a time, in turn, so that a request for a thousand names does not make
-the others wait for all of them.
+The ZeroMQ socket is read here. The HTTP door has a thread of its own, hands orders over, and is
+told what was drawn for them.
 """
 
-import random
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Protocol
 
-from engine.errors import EngineError
-from sampler.model import Follower, ModelDiverged, ServedModel
-from wire.errors import MalformedFrame
-from wire.sampling import (
-    BAD_REQUEST,
-    BUSY,
-    DIVERGED,
-    NO_CHECKPOINT,
-    SampleReply,
-    SampleRequest,
-    decode_request,
-    encode_reply,
-)
+from sampler.model import ModelDiverged
+from sampler.models import Models
+from sampler.observed import Observed
+from sampler.order import Order, Piece
+from sampler.sampling import Sampling
+from sampler.socket_door import SocketDoor
+from wire.sampling import BUSY, SampleReply
 from wire.transport import Listener
 
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
 REFRESH_S = 0.1  # how often it looks for a newer checkpoint
-OPEN_REQUESTS_MAX = 64  # requests under way; one more is told to come back
+OPEN_ORDERS_MAX = 256  # under way through both doors; one more is told to come back
 MESSAGES_PER_TURN = 100  # so that a flood cannot keep the work from being done
 FRAME_BYTES_MAX = 64 * 1024  # far above a request
 REFUSED_SHOWN = 10  # refused requests that get a line each; then only each power of ten
-ENVELOPE_FRAMES_MAX = 4  # routing frames that a client or a proxy may put before the request
+DRAIN_S = 10.0  # how long a stop waits for requests under way
+
+Deliver = Callable[[Sequence[Piece] | ModelDiverged], None]
 
 
-@dataclass(slots=True)
-class OpenRequest:
-    """One request under way; all of its samples are drawn from one checkpoint."""
+class Door(Protocol):
+    """Another way in, served by a thread of its own."""
 
-    peer: bytes
-    envelope: list[bytes]
-    request: SampleRequest
-    model: ServedModel
-    prompt: list[int]
-    seed: int | None
-    rng: random.Random
-    samples: list[str] = field(default_factory=list)
+    def drain(self) -> None:
+        """Take no more; what is under way goes on."""
+
+    def join(self, timeout_s: float) -> bool:
+        """Say whether nothing is under way any more; wait for that so long."""
 
 
 class SamplerService:
-    """One sampler process."""
+    """One sampler process; also what its HTTP door hands orders to, from another thread.
+
+    Attributes:
+        models: what can be asked for.
+        is_draining: it is about to stop, and takes no more requests.
+    """
 
     def __init__(self, run_dir: Path, bind: str, observe: Callable[[str], None]) -> None:
         """Make the service; nothing is bound yet.
@@ -59,97 +55,142 @@ class SamplerService:
         Args:
             observe: told every line that a person may want to read.
         """
-        self._follower = Follower(run_dir)
+        self.models = Models(run_dir)
+        self.is_draining = False
         self._bind = bind
         self._observe = observe
-        self._open: deque[OpenRequest] = deque()
+        self._observed = Observed()
+        self._sampling = Sampling()
+        self._deliveries: dict[Order, Deliver] = {}  # of orders that came through HTTP
+        self._handed: SimpleQueue[tuple[Order, Deliver | None]] = SimpleQueue()  # None: cancelled
+        self._wake: Callable[[], None] = lambda: None
         self._refused = 0
         self._refreshed_s = float("-inf")
 
-    def serve(self, is_stopping: Callable[[], bool], on_bound: Callable[[str], None]) -> None:
-        """Answer until stopped.
+    def submit(self, order: Order, deliver: Deliver) -> bool:
+        """Take an order, from any thread; False if too many are open."""
+        if self._sampling.num_open + self._handed.qsize() >= OPEN_ORDERS_MAX:
+            return False
+        self._handed.put((order, deliver))
+        self._wake()
+        return True
+
+    def cancel(self, order: Order) -> None:
+        """Give an order up, from any thread."""
+        self._handed.put((order, None))
+        self._wake()
+
+    def serve(
+        self,
+        is_stopping: Callable[[], bool],
+        on_bound: Callable[[str], None],
+        http: Callable[["SamplerService", Observed], Door] | None = None,
+    ) -> None:
+        """Answer until stopped; then answer what is under way, and no more.
+
+        Args:
+            http: makes the HTTP door; None opens none.
 
         Raises:
-            AddressInUse, TransportError: the address cannot be bound.
+            AddressInUse, TransportError: an address cannot be bound.
         """
         with Listener(self._bind, FRAME_BYTES_MAX) as listener:
+            self._wake = listener.wake
+            door = SocketDoor(self.models, listener.send, lambda: secrets.randbits(32))
+            self._refresh()
+            http_door = None if http is None else http(self, self._observed)
             on_bound(listener.address)
             while not is_stopping():
-                listener.wait(0.0 if self._open else WAIT_S)
-                self._forget(listener.departed())
-                for stranger in listener.strangers():
-                    self._refuse(f"a connection said nothing: it {stranger}")
-                self._refresh()
-                self._drain(listener)
-                if self._open:
-                    self._advance(listener, self._open.popleft())
+                self._turn(listener, door)
+            self.is_draining = True
+            if http_door is not None:
+                http_door.drain()
+            deadline_s = time.monotonic() + DRAIN_S
+            while time.monotonic() < deadline_s and self._is_busy(door, http_door):
+                self._turn(listener, door)
 
-    def _drain(self, listener: Listener) -> None:
-        for _ in range(MESSAGES_PER_TURN):
-            received = listener.receive()
-            if received is None:
+    def _is_busy(self, door: SocketDoor, http_door: Door | None) -> bool:
+        is_serving = http_door is not None and not http_door.join(0.0)
+        return bool(self._sampling.num_open or door.num_open or is_serving)
+
+    def _turn(self, listener: Listener, door: SocketDoor) -> None:
+        listener.wait(0.0 if self._sampling.num_open else WAIT_S)
+        for order in door.forget(listener.departed()):
+            self._sampling.cancel(order)
+        for stranger in listener.strangers():
+            self._refuse(f"a connection said nothing: it {stranger}")
+        self._refresh()
+        self._read(listener, door)
+        self._take_handed()
+        if self._sampling.num_open:
+            for order, outcome in self._sampling.advance():
+                self._tell(door, order, outcome)
+        for call in door.settle(time.monotonic()):
+            self._sampling.cancel(call.order)
+            self._observed.answered("zeromq", "ok", time.monotonic() - call.began_s)
+        self._observed.open_orders(self._sampling.num_open)
+
+    def _tell(
+        self, door: SocketDoor, order: Order, outcome: Sequence[Piece] | ModelDiverged
+    ) -> None:
+        if not isinstance(outcome, ModelDiverged):
+            self._observed.drew(
+                sum(piece.tokens for piece in outcome),
+                sum(bool(piece.finish_reason) for piece in outcome),
+            )
+        deliver = self._deliveries.get(order)
+        if deliver is None:
+            door.tell(order, outcome, time.monotonic())
+            return
+        deliver(outcome)
+        if not self._sampling.is_open(order):
+            del self._deliveries[order]
+
+    def _take_handed(self) -> None:
+        while True:
+            try:
+                order, deliver = self._handed.get_nowait()
+            except Empty:
                 return
-            self._accept(listener, *received)
-
-    def _forget(self, departed: list[bytes]) -> None:
-        self._open = deque(opened for opened in self._open if opened.peer not in departed)
+            if deliver is None:
+                self._sampling.cancel(order)
+                self._deliveries.pop(order, None)
+            else:
+                self._deliveries[order] = deliver
+                self._sampling.open(order)
 
     def _refresh(self) -> None:
         now = time.monotonic()
         if now - self._refreshed_s < REFRESH_S:
             return
         self._refreshed_s = now
-        before = self._follower.model
-        for complaint in self._follower.refresh():
+        before = self.models.newest
+        for complaint in self.models.refresh():
             self._observe(f"passed over a checkpoint: {complaint}")
-        model = self._follower.model
+        model = self.models.newest
         if model is not None and model is not before:
+            self._observed.serves(model.step)
             self._observe(f"serving step {model.step}, weights {model.sha256[:12]}")
 
-    def _accept(self, listener: Listener, peer: bytes, frames: list[bytes]) -> None:
-        if not 1 <= len(frames) <= ENVELOPE_FRAMES_MAX:
-            self._refuse(f"expected at most {ENVELOPE_FRAMES_MAX} frames, got {len(frames)}")
-            return  # there is no envelope to answer in
-        *envelope, body = frames
-        result = self._begin(peer, envelope, body)
-        if isinstance(result, OpenRequest):
-            self._open.append(result)
-        else:
-            self._refuse(result.text)
-            listener.send(peer, [*envelope, encode_reply(result)])
-
-    def _begin(self, peer: bytes, envelope: list[bytes], body: bytes) -> OpenRequest | SampleReply:
-        if len(self._open) >= OPEN_REQUESTS_MAX:
-            return SampleReply(
-                code=BUSY, text=f"expected at most {OPEN_REQUESTS_MAX} requests at once; try again"
-            )
-        try:
-            request = decode_request(body)
-            model = self._follower.model
-            if model is None:
-                return SampleReply(
-                    code=NO_CHECKPOINT, text="expected a checkpoint, got none yet; try again soon"
-                )
-            prompt = model.check_prompt(request.prompt)
-        except (MalformedFrame, EngineError, ValueError) as error:
-            return SampleReply(code=BAD_REQUEST, text=str(error))
-        rng, seed = model.rng_for(request, secrets.randbits(32))
-        return OpenRequest(peer, envelope, request, model, prompt, seed, rng)
-
-    def _advance(self, listener: Listener, opened: OpenRequest) -> None:
-        """Draw one more document, and answer if it was the last."""
-        request, model = opened.request, opened.model
-        try:
-            name = model.draw(opened.rng, request.temperature, opened.prompt, request.max_tokens)
-        except ModelDiverged as error:
-            reply = SampleReply(code=DIVERGED, text=str(error))
-        else:
-            opened.samples.append(name)
-            if len(opened.samples) < request.n:
-                self._open.append(opened)
+    def _read(self, listener: Listener, door: SocketDoor) -> None:
+        for _ in range(MESSAGES_PER_TURN):
+            received = listener.receive()
+            if received is None:
                 return
-            reply = SampleReply(tuple(opened.samples), model.step, model.sha256, opened.seed)
-        listener.send(opened.peer, [*opened.envelope, encode_reply(reply)])
+            peer, frames = received
+            if self._sampling.num_open >= OPEN_ORDERS_MAX:
+                text = f"expected at most {OPEN_ORDERS_MAX} requests at once; try again"
+                result: Order | SampleReply | None = SampleReply(code=BUSY, text=text)
+            else:
+                result = door.begin(peer, frames, time.monotonic(), self.is_draining)
+            if isinstance(result, Order):
+                self._sampling.open(result)
+            elif result is None:
+                self._refuse(f"expected an envelope and a request, got {len(frames)} frames")
+            else:
+                self._refuse(result.text)
+                self._observed.answered("zeromq", result.code, 0.0)
+                door.refuse(peer, frames, result)
 
     def _refuse(self, reason: str) -> None:
         self._refused += 1

@@ -23,7 +23,10 @@ MAY_IMPORT = {  # package -> what of ours it may import besides itself
     "wire": (),
     "coordinator": ("engine", "wire"),
     "worker": ("engine", "wire"),
-    "sampler": ("engine", "wire", "coordinator.checkpoint", "coordinator.run_directory"),
+    "sampler": (
+        *("engine", "wire"),
+        *("coordinator.checkpoint", "coordinator.run_directory", "coordinator.errors"),
+    ),
     "cli": ("engine", "wire", "coordinator", "worker", "sampler"),
 }
 OURS = (*MAY_IMPORT, "tests", "benchmarks")
@@ -39,7 +42,12 @@ THIRD_PARTY = {  # package -> the files that may import it
     "numpy": (
         *("coordinator/*", "worker/*", "sampler/*", "cli/*"),
         *("engine/vector.py", "engine/encode.py", "engine/kernels.py", "engine/compiled.py"),
+        "engine/decode.py",
     ),
+    "starlette": ("sampler/http.py",),
+    "uvicorn": ("sampler/http.py", "sampler/patience.py"),
+    "h11": ("sampler/patience.py",),
+    "prometheus_client": ("sampler/observed.py",),
 }
 
 # Time, chance and the machine are arguments; only the edge may ask for them.
@@ -47,6 +55,7 @@ EDGE = (
     "*/service.py",
     "coordinator/beside.py",
     "sampler/http.py",
+    "sampler/patience.py",
     "cli/*",
     "coordinator/files.py",
     "coordinator/run_directory.py",

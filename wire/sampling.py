@@ -15,10 +15,10 @@ REQUEST_BYTES_MAX = 4096
 REPLY_BYTES_MAX = 16 * 1024 * 1024
 SAMPLES_MAX = 1000  # of one request
 TEMPERATURE_MIN, TEMPERATURE_MAX = 0.001, 100.0  # below, the largest probability is 1 anyway
-TEMPERATURE_RANGE = f"a temperature from {TEMPERATURE_MIN:g} to {TEMPERATURE_MAX:g}"
+TEMPERATURE_RANGE = f"a temperature of 0, or from {TEMPERATURE_MIN:g} to {TEMPERATURE_MAX:g}"
 
-BAD_REQUEST, NO_CHECKPOINT = "bad_request", "no_checkpoint"
-BUSY, DIVERGED = "busy", "diverged"
+BAD_REQUEST, NO_CHECKPOINT, NO_MODEL = "bad_request", "no_checkpoint", "no_model"
+BUSY, DIVERGED, STOPPING = "busy", "diverged", "stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,14 @@ class SampleRequest:
     Attributes:
         prompt: what each document begins with.
         n: how many documents.
-        temperature: low is timid, high is wild.
+        temperature: low is timid, high is wild; 0 takes the likeliest token each time.
         seed: of the generator; None lets the sampler choose, and say which.
         max_tokens: how many characters may follow the prompt; None is as many as fit.
         rng: `seed`, or `microgpt` to go on with the generator of the checkpoint.
-        stream: not supported yet.
+        stream: tell pieces as they are drawn, in replies of their own; needs a DEALER.
+        top_p: draw from the fewest likeliest tokens that have so much of the probability.
+        model: `names` is the newest checkpoint, `names@500` the one after 500 steps; None is the
+            newest, whatever its name.
     """
 
     prompt: str = ""
@@ -42,6 +45,8 @@ class SampleRequest:
     max_tokens: int | None = None
     rng: str = "seed"
     stream: bool = False
+    top_p: float = 1.0
+    model: str | None = None
 
     def problem(self) -> str:
         """Say what is wrong with the request; empty if nothing is."""
@@ -62,14 +67,18 @@ class SampleRequest:
             return f"expected rng to be seed or microgpt, got {_short(self.rng)}"
         if self.rng == "microgpt" and self.seed is not None:
             return "expected a seed or rng microgpt, got both"
-        if self.stream is not False:
-            return "expected stream to be false, got something else; streaming is not supported"
+        if type(self.stream) is not bool:
+            return f"expected stream to be true or false, got {_short(self.stream)}"
+        if type(self.top_p) not in (int, float) or not 0 < self.top_p <= 1:
+            return f"expected top_p above 0, up to 1, got {_short(self.top_p)}"
+        if self.model is not None and type(self.model) is not str:
+            return f"expected model to be text, got {type(self.model).__name__}"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleReply:
-    """What came of a request: samples, or an error.
+    """What came of a request: samples, an error, or on the way there some pieces.
 
     Attributes:
         samples: the documents, prompts included.
@@ -77,6 +86,9 @@ class SampleReply:
         sha256: weights_sha256 of those parameters.
         seed: of the generator that drew them; None for rng microgpt.
         code, text: of an error, empty without one.
+        run: id of the run that is served; empty before its first checkpoint.
+        pieces: (sample, more of its text, why it ended) of a stream, prompts excluded; more replies
+            follow. `stop`, `length`, or empty while the sample goes on.
     """
 
     samples: tuple[str, ...] = ()
@@ -85,6 +97,8 @@ class SampleReply:
     seed: int | None = None
     code: str = ""
     text: str = ""
+    run: str = ""
+    pieces: tuple[tuple[int, str, str], ...] = ()
 
 
 def encode_request(request: SampleRequest) -> bytes:
@@ -115,15 +129,10 @@ def decode_request(data: bytes) -> SampleRequest:
 
 def encode_reply(reply: SampleReply) -> bytes:
     if reply.code:
-        return pack_map({"error": {"code": reply.code, "text": reply.text}})
-    return pack_map(
-        {
-            "samples": list(reply.samples),
-            "step": reply.step,
-            "sha256": reply.sha256,
-            "seed": reply.seed,
-        }
-    )
+        return pack_map({"error": {"code": reply.code, "text": reply.text}, "run": reply.run})
+    told = {"pieces": reply.pieces} if reply.pieces else {"samples": reply.samples}
+    origin = {"step": reply.step, "sha256": reply.sha256, "seed": reply.seed, "run": reply.run}
+    return pack_map({**told, **origin})
 
 
 def decode_reply(data: bytes) -> SampleReply:
@@ -135,20 +144,24 @@ def decode_reply(data: bytes) -> SampleReply:
     values = unpack_map(data, REPLY_BYTES_MAX, array_max=SAMPLES_MAX, is_flat=False)
     try:
         if "error" in values:
-            error = values["error"]
-            return SampleReply(code=str(error["code"]), text=str(error["text"]))
+            error, run = values["error"], str(values["run"])
+            return SampleReply(code=str(error["code"]), text=str(error["text"]), run=run)
         return SampleReply(
-            samples=tuple(str(sample) for sample in values["samples"]),
+            samples=tuple(str(sample) for sample in values.get("samples", ())),
             step=int(values["step"]),
             sha256=str(values["sha256"]),
             seed=values["seed"],
+            run=str(values["run"]),
+            pieces=tuple(
+                (int(i), str(text), str(why)) for i, text, why in values.get("pieces", ())
+            ),
         )
     except (KeyError, TypeError, ValueError, OverflowError):
         raise MalformedFrame("expected a sampler's reply, got another map") from None
 
 
 def is_temperature(value: float) -> bool:
-    return TEMPERATURE_MIN <= value <= TEMPERATURE_MAX
+    return value == 0 or TEMPERATURE_MIN <= value <= TEMPERATURE_MAX
 
 
 def _is_int(value: Any, low: int) -> bool:

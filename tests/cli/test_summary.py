@@ -14,7 +14,8 @@ from coordinator.errors import RunDirectoryError
 from coordinator.facts import StepCommitted
 from coordinator.metrics import Metrics
 from coordinator.run_directory import RunDirectory
-from sampler.model import ServedModel
+from engine.params import as_matrices, layout_of
+from engine.sample import sample_tokens
 from tests.cli.runs import FLAGS, plan_of, save
 
 pytestmark = pytest.mark.unit
@@ -37,7 +38,9 @@ def test_a_finished_run_is_one_json_object(
     checkpoint = RunDirectory(tmp_path / "run").checkpoints.load(9)
     rng = random.Random()
     rng.setstate(checkpoint.rng_state)
-    names = [ServedModel(checkpoint).draw(rng, 0.5, [], None) for _ in range(20)]
+    matrices = as_matrices(layout_of(checkpoint.model), checkpoint.params.tolist())
+    tokens = [sample_tokens(checkpoint.model, matrices, rng, 0.5) for _ in range(20)]
+    names = ["".join(checkpoint.characters[token] for token in one) for one in tokens]
     assert facts == {
         "steps": 9,
         "loss": 1.25,

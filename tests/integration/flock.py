@@ -191,6 +191,7 @@ class Lab:
             **inherited,
             MARK: self._mark,
             "PYTHONPATH": str(ROOT),
+            "GRADFLOCK_HTTP": "127.0.0.1:0",  # tests run beside each other
             "GRADFLOCK_CACHE_DIR": str(directory / "cache"),
             "GRADFLOCK_KERNELS": os.environ["GRADFLOCK_KERNELS"],  # see the fixture `kernels`
         }

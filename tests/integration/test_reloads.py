@@ -12,6 +12,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from sampler.model import Follower, ServedModel
+from sampler.sampling import draw_all
+from sampler.socket_door import order_of
 from tests.integration.callers import Callers
 from tests.integration.flock import Lab, free_address
 from tests.integration.saves import checkpoint
@@ -30,7 +32,7 @@ SHARED_MEMORY = Path("/dev/shm")
 def test_a_save_during_sampling_never_tears_a_reply(lab: Lab, count: int) -> None:
     """A sample that no checkpoint gives could be explained to nobody."""
     address, run_dir = free_address(), lab.directory / "run"
-    sampler = lab.start("serve", f"--run-dir={run_dir}", f"--bind={address}")
+    sampler = lab.start("serve", f"--run-dir={run_dir}", f"--bind={address}", "--http=off")
     saver = lab.start_script("tests.integration.saves", str(run_dir), KEEP)
     sampler.wait_until_it_says("serving step")
     rng = random.Random(SEED)
@@ -56,9 +58,8 @@ def test_a_save_during_sampling_never_tears_a_reply(lab: Lab, count: int) -> Non
 def drawn(step: int, request: SampleRequest) -> SampleReply:
     """Give the reply of whoever has the checkpoint of that step."""
     model = ServedModel(checkpoint(step))
-    rng, seed = model.rng_for(request, 0)
-    samples = tuple(model.draw(rng, request.temperature, [], None) for _ in range(request.n))
-    return SampleReply(samples, step, model.sha256, seed)
+    order = order_of(model, request, lambda: 0)
+    return SampleReply(tuple(draw_all(order)), step, model.sha256, order.seed, run=model.run)
 
 
 @pytest.fixture

@@ -12,11 +12,8 @@ from coordinator.run_directory import RunDirectory
 from engine.config import TrainConfig
 from engine.errors import UnknownCharacter
 from engine.optimizer import Moments
-from engine.params import as_matrices, layout_of
 from engine.run import prepare_run
-from engine.sample import sample_tokens
-from sampler.model import Follower, ModelDiverged, ServedModel
-from wire.sampling import SampleRequest
+from sampler.model import Follower, ServedModel
 
 pytestmark = pytest.mark.unit
 
@@ -57,44 +54,6 @@ def spoil(directory: RunDirectory, step: int) -> None:
 
 
 # ---- one model ----------------------------------------------------------------------------------
-
-
-def test_the_same_seed_draws_the_same_documents() -> None:
-    model = ServedModel(checkpoint(3))
-
-    one, other = (
-        [model.draw(rng, 1.0, [], None) for _ in range(10)]
-        for rng in (random.Random(7), random.Random(7))
-    )
-
-    assert one == other
-    assert len(set(one)) > 1
-
-
-def test_a_document_is_what_the_engine_draws() -> None:
-    model = ServedModel(checkpoint(0))
-    matrices = as_matrices(layout_of(RUN.model), checkpoint(0).params.tolist())
-
-    tokens = sample_tokens(RUN.model, matrices, random.Random(3), 0.7)
-
-    assert model.draw(random.Random(3), 0.7, [], None) == RUN.tokenizer.decode(tokens)
-
-
-def test_a_document_begins_with_its_prompt() -> None:
-    model = ServedModel(checkpoint(3))
-
-    drawn = [model.draw(random.Random(i), 5.0, model.check_prompt("ba"), None) for i in range(20)]
-
-    assert all(text.startswith("ba") for text in drawn)
-    assert len(set(drawn)) > 1
-
-
-def test_no_more_than_max_tokens_follow_the_prompt() -> None:
-    model = ServedModel(checkpoint(3))
-
-    drawn = [model.draw(random.Random(i), 9.0, model.check_prompt("ba"), 1) for i in range(30)]
-
-    assert set(drawn) == {"ba", "baa", "bab"}
 
 
 def test_a_prompt_becomes_its_tokens() -> None:
@@ -279,36 +238,6 @@ def test_a_new_run_in_the_same_place_is_followed_from_its_start(tmp_path: Path) 
 
     assert follower.model is not None
     assert follower.model.step == 1
-
-
-@pytest.mark.parametrize(
-    ("request_", "expected"),
-    [
-        (SampleRequest(), (random.Random(99).random(), 99)),
-        (SampleRequest(seed=7), (random.Random(7).random(), 7)),
-    ],
-)
-def test_a_request_without_a_seed_is_given_one(
-    request_: SampleRequest, expected: tuple[float, int]
-) -> None:
-    rng, seed = ServedModel(checkpoint(3)).rng_for(request_, 99)
-
-    assert (rng.random(), seed) == expected
-
-
-def test_a_request_for_the_generator_of_the_run_has_no_seed() -> None:
-    rng, seed = ServedModel(checkpoint(3)).rng_for(SampleRequest(rng="microgpt"), 99)
-
-    assert rng.getstate() == RUN.rng_state
-    assert seed is None
-
-
-def test_a_model_that_has_diverged_is_named() -> None:
-    params = array("d", [1e308] * RUN.model.num_params)
-    model = ServedModel(replace(checkpoint(3), params=params))
-
-    with pytest.raises(ModelDiverged, match="step 3; training has diverged"):
-        model.draw(random.Random(1), 1.0, [], None)
 
 
 def test_a_vocabulary_comes_with_the_checkpoint() -> None:

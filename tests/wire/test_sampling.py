@@ -20,7 +20,7 @@ from wire.sampling import (
 
 pytestmark = pytest.mark.unit
 
-REPLY = {"samples": ["anna"], "step": 3, "sha256": "ab", "seed": 1}
+REPLY = {"samples": ["anna"], "step": 3, "sha256": "ab", "seed": 1, "run": "5f"}
 
 
 def test_an_empty_request_asks_for_one_document_with_the_defaults() -> None:
@@ -62,14 +62,12 @@ def test_a_whole_number_is_a_temperature() -> None:
         ({"n": True}, "expected n from 1 to 1000, got True"),
         ({"n": 1.0}, "expected n from 1 to 1000, got 1.0"),
         ({"n": None}, "expected n from 1 to 1000"),
-        ({"temperature": 0}, "expected a temperature from 0.001 to 100, got 0"),
-        ({"temperature": 0.0}, "expected a temperature from"),
-        ({"temperature": -1.0}, "expected a temperature from"),
-        ({"temperature": 100.1}, "expected a temperature from"),
-        ({"temperature": math.nan}, "expected a temperature from 0.001 to 100, got nan"),
-        ({"temperature": math.inf}, "expected a temperature from 0.001 to 100, got inf"),
-        ({"temperature": True}, "expected a temperature from"),
-        ({"temperature": "1"}, "expected a temperature from"),
+        ({"temperature": -1.0}, "expected a temperature of 0"),
+        ({"temperature": 100.1}, "expected a temperature of 0"),
+        ({"temperature": math.nan}, "expected a temperature of 0, or from 0.001 to 100, got nan"),
+        ({"temperature": math.inf}, "expected a temperature of 0, or from 0.001 to 100, got inf"),
+        ({"temperature": True}, "expected a temperature of 0"),
+        ({"temperature": "1"}, "expected a temperature of 0"),
         ({"seed": -1}, "expected seed from 0"),
         ({"seed": 2**63}, "expected seed from 0"),
         ({"seed": True}, "expected seed from 0"),
@@ -80,9 +78,12 @@ def test_a_whole_number_is_a_temperature() -> None:
         ({"rng": "numpy"}, "expected rng to be seed or microgpt, got 'numpy'"),
         ({"rng": None}, "expected rng"),
         ({"rng": "microgpt", "seed": 1}, "expected a seed or rng microgpt, got both"),
-        ({"stream": True}, "streaming is not supported"),
-        ({"stream": 0}, "expected stream to be false"),
-        ({"top_p": 0.9}, "got 'top_p'"),
+        ({"stream": 0}, "expected stream to be true or false, got 0"),
+        ({"top_p": 0}, "expected top_p above 0, up to 1, got 0"),
+        ({"top_p": 1.1}, "expected top_p above 0, up to 1, got 1.1"),
+        ({"top_p": math.nan}, "expected top_p above 0, up to 1, got nan"),
+        ({"model": 5}, "expected model to be text, got int"),
+        ({"top_k": 9}, "got 'top_k'"),
         ({"problem": 1}, "got 'problem'"),
     ],
 )
@@ -136,7 +137,8 @@ def test_a_refusal_shows_no_more_than_a_piece_of_what_came() -> None:
     [
         SampleReply(("anna", "élodie", ""), 150, "ab" * 32, 7),
         SampleReply((), 0, "cd" * 32, None),
-        SampleReply(code="busy", text="try again"),
+        SampleReply(code="busy", text="try again", run="5f"),
+        SampleReply((), 3, "ab", 1, pieces=((0, "an", ""), (7, "", "stop"))),
         SampleReply(tuple("ab" for _ in range(1000)), 1, "", 2**63 - 1),
     ],
 )
@@ -145,13 +147,13 @@ def test_a_reply_arrives_as_it_was_sent(reply: SampleReply) -> None:
 
 
 def test_a_reply_is_a_map_that_any_language_reads() -> None:
-    assert msgpack.unpackb(encode_reply(SampleReply(("anna",), 3, "ab", 1))) == REPLY
+    assert msgpack.unpackb(encode_reply(SampleReply(("anna",), 3, "ab", 1, run="5f"))) == REPLY
 
 
 def test_an_error_is_a_map_with_code_and_text() -> None:
     packed = encode_reply(SampleReply(code="busy", text="try again"))
 
-    assert msgpack.unpackb(packed) == {"error": {"code": "busy", "text": "try again"}}
+    assert msgpack.unpackb(packed) == {"error": {"code": "busy", "text": "try again"}, "run": ""}
 
 
 @pytest.mark.parametrize(
@@ -174,3 +176,9 @@ def test_an_error_is_a_map_with_code_and_text() -> None:
 def test_bytes_that_are_no_reply_are_refused(data: bytes) -> None:
     with pytest.raises(MalformedFrame):
         decode_reply(data)
+
+
+@pytest.mark.parametrize("pieces", [5, [5], [[0]], [["x", "a", ""]], [[0, "a"]]])
+def test_pieces_of_another_shape_are_refused(pieces: object) -> None:
+    with pytest.raises(MalformedFrame):
+        decode_reply(msgpack.packb({**REPLY, "pieces": pieces}))

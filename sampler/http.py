@@ -1,0 +1,392 @@
+"""The sampler's HTTP door: OpenAI's completions, a page for people, and what operators ask.
+
+It has a thread and an event loop of its own. What is drawn, the sampler's loop draws: an order is
+handed over, and its pieces come back into a queue.
+"""
+
+import asyncio
+import errno
+import json
+import secrets
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from engine.errors import EngineError
+from sampler import completions
+from sampler.completions import BadRequest, CompletionRequest, error_body, read_request
+from sampler.model import ModelDiverged, ServedModel
+from sampler.observed import Observed
+from sampler.openapi import BODY_BYTES_MAX, document
+from sampler.order import Order, Piece
+from sampler.patience import PatientProtocol
+from wire.errors import AddressInUse, TransportError
+
+BODY_S = 10.0  # how long a body may take to come
+TAKE_S = 10.0  # how long a reader may take nothing of a stream
+LOOK_S = 0.25  # how often one who waits for an answer is looked after
+CONNECTIONS_MAX = 512  # half of the files that a process may have open by default
+RETRY_S = "1"
+SEED_BITS = 32
+
+Outcome: TypeAlias = Sequence[Piece] | ModelDiverged
+NOT_READY = "expected a checkpoint, got none yet"
+STOPPING = "expected no more requests: the sampler is stopping"
+
+
+class Models(Protocol):
+    """Which models can be asked for."""
+
+    @property
+    def newest(self) -> ServedModel | None: ...
+
+    def ids(self) -> list[tuple[str, int]]: ...
+
+    def find(self, model_id: str) -> ServedModel | None: ...
+
+
+class Desk(Protocol):
+    """Where orders are handed in, by any thread; `deliver` is called by another."""
+
+    @property
+    def models(self) -> Models: ...
+
+    @property
+    def is_draining(self) -> bool: ...
+
+    def submit(self, order: Order, deliver: Callable[[Outcome], None]) -> bool: ...
+
+    def cancel(self, order: Order) -> None: ...
+
+
+class Refused(Exception):
+    """Raised when a request gets an error for an answer."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+def unavailable(message: str) -> Refused:
+    return Refused(503, error_body(message, "unavailable_error", None, 503))
+
+
+def unknown(message: str, param: str | None, code: str) -> Refused:
+    return Refused(404, error_body(message, "invalid_request_error", param, code))
+
+
+class HttpDoor:
+    """A server of its own thread.
+
+    Attributes:
+        address: where people find it, the port filled in if 0 was asked for.
+    """
+
+    def __init__(
+        self, desk: Desk, observed: Observed, host: str, port: int, page: bytes, version: str
+    ) -> None:
+        """Bind, and begin to answer.
+
+        Raises:
+            AddressInUse: another process has the address.
+            TransportError: it is none of this machine's.
+        """
+        listener = _bind(host, port)
+        self.address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                App(desk, observed, page, version).starlette(),
+                http=PatientProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS_MAX,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, args=([listener],), name="http", daemon=True
+        )
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Accept no more connections; requests under way finish."""
+        self._server.should_exit = True
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait so long for the requests under way; say whether all are answered."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+
+class App:
+    """The routes, and what each answers."""
+
+    def __init__(self, desk: Desk, observed: Observed, page: bytes, version: str) -> None:
+        self._desk = desk
+        self._observed = observed
+        self._page = page
+        self._version = version
+
+    def starlette(self) -> Starlette:
+        simple: dict[str, Callable[[], Response]] = {
+            "/": lambda: Response(self._page, media_type="text/html"),
+            "/health": lambda: JSONResponse({"status": "ok"}),
+            "/healthz": lambda: JSONResponse({"status": "ok"}),
+            "/version": lambda: JSONResponse({"version": self._version}),
+            "/metrics": lambda: Response(
+                self._observed.render(), media_type="text/plain; version=0.0.4"
+            ),
+            "/openapi.json": lambda: JSONResponse(document(self._version)),
+        }
+        routes = [Route(path, _answering(answer)) for path, answer in simple.items()]
+        routes += [
+            Route("/readyz", self._ready),
+            Route("/v1/models", self._list_models),
+            Route("/v1/models/{model_id}", self._show_model),
+            Route("/v1/completions", self._complete, methods=["POST"]),
+        ]
+        handlers: dict[Any, Any] = {HTTPException: _http_error, Refused: _refusal}
+        return Starlette(routes=routes, exception_handlers=handlers)
+
+    async def _ready(self, _request: Request) -> Response:
+        model = self._newest()
+        return JSONResponse({"status": "ok", "step": model.step})
+
+    async def _list_models(self, _request: Request) -> Response:
+        ids = await run_in_threadpool(self._desk.models.ids)
+        return JSONResponse({"object": "list", "data": [_model(*one) for one in ids]})
+
+    async def _show_model(self, request: Request) -> Response:
+        model_id = request.path_params["model_id"]
+        for known, created in await run_in_threadpool(self._desk.models.ids):
+            if known == model_id:
+                return JSONResponse(_model(known, created))
+        raise _no_model(model_id)
+
+    async def _complete(self, request: Request) -> Response:
+        began_s = time.monotonic()
+        try:
+            response = await self._completion(request)
+        except Refused as refused:
+            self._observed.answered("http", str(refused.status), time.monotonic() - began_s)
+            raise
+        if not isinstance(response, StreamingResponse):
+            self._observed.answered("http", "200", time.monotonic() - began_s)
+        return response
+
+    async def _completion(self, request: Request) -> Response:
+        body = await _body(request)
+        try:
+            asked = read_request(body)
+            model = await self._model(asked)
+            order = completions.order_of(model, asked, secrets.randbits(SEED_BITS))
+        except BadRequest as error:
+            raise _bad(str(error), error.param) from None
+        except (EngineError, ValueError) as error:
+            raise _bad(str(error), "prompt") from None
+        pieces: asyncio.Queue[Outcome] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(outcome: Outcome) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                loop.call_soon_threadsafe(pieces.put_nowait, outcome)
+
+        if not self._desk.submit(order, deliver):
+            message = "expected fewer requests at once; try again"
+            raise Refused(429, error_body(message, "rate_limit_error", None, "busy"))
+        envelope = completions.envelope(asked, order, secrets.token_hex(8), int(time.time()))
+        if asked.stream:
+            return StreamingResponse(
+                _taken(self._stream(asked, order, envelope, pieces)),
+                media_type="text/event-stream",
+                headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
+            )
+        try:
+            return JSONResponse(envelope | await _whole(request, asked, order, pieces))
+        finally:
+            self._desk.cancel(order)  # who has gone away need not be drawn for
+
+    async def _stream(
+        self,
+        asked: CompletionRequest,
+        order: Order,
+        envelope: dict[str, Any],
+        pieces: "asyncio.Queue[Outcome]",
+    ) -> AsyncIterator[str]:
+        began_s = time.monotonic()
+        extra = {"usage": None} if asked.include_usage else {}
+        shown: dict[int, int] = {}  # scores of each choice so far: where the next one stands
+        tokens = ended = 0
+        try:
+            while ended < order.choices:
+                outcome = await pieces.get()
+                if isinstance(outcome, ModelDiverged):
+                    yield _event(unavailable(str(outcome)).body)
+                    return
+                for piece in outcome:
+                    is_first = piece.choice not in shown
+                    offset = shown.get(piece.choice, _offset(asked, order, piece))
+                    shown[piece.choice] = offset + len(piece.scores)
+                    choice = completions.choice_of(asked, order, piece, offset, is_first)
+                    tokens += piece.tokens
+                    ended += bool(piece.finish_reason)
+                    yield _event({**envelope, "choices": [choice], **extra})
+            if asked.include_usage:
+                usage = completions.usage(order, tokens)
+                yield _event({**envelope, "choices": [], "usage": usage})
+            yield "data: [DONE]\n\n"
+            self._observed.answered("http", "200", time.monotonic() - began_s)
+        finally:
+            self._desk.cancel(order)
+
+    async def _model(self, asked: CompletionRequest) -> ServedModel:
+        newest = self._newest()
+        if asked.model is None:
+            return newest
+        model = await run_in_threadpool(self._desk.models.find, asked.model)
+        if model is None:
+            raise _no_model(asked.model)
+        return model
+
+    def _newest(self) -> ServedModel:
+        if self._desk.is_draining:
+            raise unavailable(STOPPING)
+        model = self._desk.models.newest
+        if model is None:
+            raise unavailable(NOT_READY)
+        return model
+
+
+async def _whole(
+    request: Request,
+    asked: CompletionRequest,
+    order: Order,
+    pieces: "asyncio.Queue[Outcome]",
+) -> dict[str, Any]:
+    """Wait for every choice; give the body's choices and usage."""
+    found: list[Piece] = []
+    while len(found) < order.choices:
+        try:
+            outcome = await asyncio.wait_for(pieces.get(), LOOK_S)
+        except TimeoutError:
+            if await request.is_disconnected():
+                raise ClientDisconnect from None
+            continue
+        if isinstance(outcome, ModelDiverged):
+            raise unavailable(str(outcome))
+        found += outcome
+    found.sort(key=lambda piece: piece.choice)
+    choices = [
+        completions.choice_of(asked, order, piece, _offset(asked, order, piece), is_first=True)
+        for piece in found
+    ]
+    tokens = sum(piece.tokens for piece in found)
+    return {"choices": choices, "usage": completions.usage(order, tokens)}
+
+
+async def _taken(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Pass a stream on for as long as somebody takes it.
+
+    The server comes for the next event once the last one was taken.
+    """
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    async for event in events:
+        timer = loop.call_later(TAKE_S, task.cancel)
+        try:
+            yield event
+        finally:
+            timer.cancel()
+
+
+async def _body(request: Request) -> bytes:
+    async def read() -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in request.stream():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > BODY_BYTES_MAX:
+                message = f"expected a body of at most {BODY_BYTES_MAX} bytes, got more"
+                raise Refused(413, error_body(message, "invalid_request_error", None, "too_large"))
+        return b"".join(chunks)
+
+    try:
+        return await asyncio.wait_for(read(), BODY_S)
+    except TimeoutError:
+        message = f"expected a body within {BODY_S:g} s, got a part of it"
+        raise Refused(408, error_body(message, "invalid_request_error", None, "slow")) from None
+
+
+def _offset(asked: CompletionRequest, order: Order, piece: Piece) -> int:
+    """Say where the first scored token of a choice stands in its text."""
+    is_after_prompt = asked.echo and not order.settings.scores_prompt
+    return len(order.prompt(piece.choice)) if is_after_prompt else 0
+
+
+def _bad(message: str, param: str | None) -> Refused:
+    return Refused(400, error_body(message, "invalid_request_error", param, None))
+
+
+def _no_model(model_id: str) -> Refused:
+    message = f"expected a model of this run, got {json.dumps(model_id)[:60]}; see /v1/models"
+    return unknown(message, "model", "model_not_found")
+
+
+def _model(model_id: str, created: int) -> dict[str, Any]:
+    return {"id": model_id, "object": "model", "created": created, "owned_by": "gradflock"}
+
+
+def _event(values: dict[str, Any]) -> str:
+    return f"data: {json.dumps(values)}\n\n"
+
+
+def _answering(answer: Callable[[], Response]) -> Callable[[Request], Response]:
+    return lambda _request: answer()
+
+
+def _refusal(_request: Request, refused: Refused) -> Response:
+    headers = {"Retry-After": RETRY_S} if refused.status in (429, 503) else {}
+    return JSONResponse(refused.body, refused.status, headers)
+
+
+def _http_error(request: Request, error: HTTPException) -> Response:
+    message = f"expected a path and method of this server, got {request.method} on that path"
+    body = error_body(message, "invalid_request_error", None, None)
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+    except OSError as error:
+        shown = f"{_shown(host)}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(shown) from None
+        raise TransportError(
+            f"expected an address of this machine, got {shown!r} ({error.strerror or error})"
+            " — HTTP; give one of its own, or 127.0.0.1"
+        ) from None
+    return listener
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
