@@ -34,7 +34,8 @@ class BadRequest(Exception):
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
-        self.param = param
+        # Somebody's own name for a field may hold what cannot be sent back.
+        self.param = None if param is None else param[:60].encode("ascii", "replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

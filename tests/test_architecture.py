@@ -55,6 +55,7 @@ EDGE = (
     "*/service.py",
     "coordinator/beside.py",
     "sampler/http.py",
+    "sampler/models.py",
     "sampler/patience.py",
     "cli/*",
     "coordinator/files.py",

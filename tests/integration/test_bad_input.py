@@ -79,7 +79,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_named_in_one_line(
         (["--learning-rate=nan"], ["--learning-rate"]),
         (["--held-out=1.5"], ["--held-out"]),
         (["--n-embd=4000"], ["parameters"]),
-        (["--temperature=0"], ["temperature"]),
+        (["--temperature=-1"], ["temperature"]),
         (["--sampler-bind=127.0.0.1:5"], ["tcp://"]),
         (["--sampler-bind=tcp://0.0.0.0:0"], ["--insecure"]),
     ],
@@ -138,7 +138,7 @@ def test_a_worker_that_finds_nobody_leaves_when_it_was_told_to(lab: Lab) -> None
     [
         (["sample", "--run-dir=nowhere"], ["nowhere"]),
         (["sample", "-n", "0"], ["n from 1"]),
-        (["sample", "--temperature=0"], ["temperature"]),
+        (["sample", "--temperature=-1"], ["temperature"]),
         (["sample"], ["./runs"]),
         (["serve"], ["./runs"]),
         (["coordinator", "--bind=tcp://127.0.0.1:0"], ["--run-dir"]),
