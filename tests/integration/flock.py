@@ -231,6 +231,10 @@ class Lab:
         run_dir = run_dir or stem.with_suffix(".run")
         return self._keep(Train(said, self.environment, stem, run_dir))
 
+    @property
+    def started(self) -> list[Process]:
+        return self._started
+
     def left(self) -> list[int]:
         """Process ids of everything that was started here, by anybody, and still lives; but not
         of the parent of the forks."""

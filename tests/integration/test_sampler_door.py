@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import msgpack
 import pytest
 
@@ -143,6 +144,52 @@ def test_before_the_first_checkpoint_the_reply_says_so(lab: Lab) -> None:
         reply = ask(callers, {})
 
     assert reply["error"]["code"] == "no_checkpoint"
+
+
+def test_a_dealer_hears_a_stream_in_pieces(callers: Callers) -> None:
+    """Names appear letter by letter, and the whole comes at the end."""
+    client = callers.dealer()
+    request = {"n": 3, "prompt": "a", "stream": True, "seed": 2}
+    client.send_multipart([b"mine", b"", msgpack.packb(request)])
+    texts = ["a"] * 3
+    while True:
+        *envelope, body = client.recv_multipart()
+        assert envelope == [b"mine", b""]
+        reply = msgpack.unpackb(body)
+        if "samples" in reply:
+            break
+        for sample, text, _why in reply["pieces"]:
+            texts[sample] += text
+
+    assert reply["samples"] == texts
+    assert ask(callers, {**request, "stream": False})["samples"] == texts
+
+
+def test_sample_asks_the_sampler_of_the_run_if_one_runs(
+    shared_lab: Lab, finished: Train, door: str
+) -> None:
+    """Whether a sampler drew or the directory was read, the names are the same; streamed too."""
+    (finished.run_dir / "sampler.address").write_text(door)
+    before = served(shared_lab, door)
+    flags = ["-n", "5", "--seed=3", f"--run-dir={finished.run_dir}"]
+    streamed, whole = (shared_lab.start("sample", *flags, *more) for more in (["--stream"], []))
+    assert streamed.exit_code() == whole.exit_code() == 0
+    assert streamed.stdout == whole.stdout
+    assert len(whole.stdout.splitlines()) == 5
+    assert served(shared_lab, door) == before + 2
+
+    (finished.run_dir / "sampler.address").write_text("tcp://127.0.0.1:9")
+    assert shared_lab.run("sample", *flags).stdout == whole.stdout
+
+
+def served(lab: Lab, door: str) -> int:
+    """How many requests the sampler at an address has answered through its socket."""
+    (sampler,) = (one for one in lab.started if f"sampler at {door}," in one.stderr)
+    url = sampler.wait_until_it_says("HTTP at ").rpartition(" ")[2]
+    found = re.search(
+        r'requests_total{code="ok",door="zeromq"} (\S+)', httpx.get(f"{url}/metrics").text
+    )
+    return int(float(found[1])) if found else 0
 
 
 # ---- everything else that knocks -----------------------------------------------------------------
