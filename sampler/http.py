@@ -284,7 +284,7 @@ async def _whole(
             outcome = await asyncio.wait_for(pieces.get(), LOOK_S)
         except TimeoutError:
             if await request.is_disconnected():
-                raise ClientDisconnect from None
+                raise _gone() from None
             continue
         if isinstance(outcome, ModelDiverged):
             raise unavailable(str(outcome))
@@ -328,6 +328,8 @@ async def _body(request: Request) -> bytes:
 
     try:
         return await asyncio.wait_for(read(), BODY_S)
+    except ClientDisconnect:
+        raise _gone() from None
     except TimeoutError:
         message = f"expected a body within {BODY_S:g} s, got a part of it"
         raise Refused(408, error_body(message, "invalid_request_error", None, "slow")) from None
@@ -337,6 +339,11 @@ def _offset(asked: CompletionRequest, order: Order, piece: Piece) -> int:
     """Say where the first scored token of a choice stands in its text."""
     is_after_prompt = asked.echo and not order.settings.scores_prompt
     return len(order.prompt(piece.choice)) if is_after_prompt else 0
+
+
+def _gone() -> Refused:
+    """Give what ends a request whose client has left; nobody hears it."""
+    return Refused(400, error_body("expected a client, got none", "gone", None, None))
 
 
 def _bad(message: str, param: str | None) -> Refused:
@@ -373,9 +380,9 @@ def _http_error(request: Request, error: HTTPException) -> Response:
 
 def _bind(host: str, port: int) -> socket.socket:
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        )[0]
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
+            0
+        ]
         # With the protocol named: asyncio sets TCP_NODELAY only then, without it each answer waits
         # 40 ms for the client's acknowledgement of its head.
         listener = socket.socket(family, kind, protocol)

@@ -113,6 +113,13 @@ def test_a_busy_sampler_port_is_named_with_the_flag_that_changes_it(lab: Lab, ta
     assert not train.run_dir.exists()
 
 
+def test_a_busy_http_port_is_named_with_the_flag_that_changes_it(lab: Lab, taken: str) -> None:
+    train = lab.train(Job(), f"--http={taken.removeprefix('tcp://')}")
+
+    assert_it_says_in_one_line(train, FAILURE, taken, "--http")
+    assert not train.run_dir.exists()
+
+
 @pytest.mark.parametrize("role", ["coordinator", "serve"])
 def test_a_role_by_hand_names_a_busy_address(lab: Lab, taken: str, role: str) -> None:
     """Starting a role twice must not end in silence or in a half-made run."""
