@@ -24,6 +24,7 @@ WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
 REFRESH_S = 0.1  # how often it looks for a newer checkpoint
 OPEN_ORDERS_MAX = 256  # under way through both doors; one more is told to come back
 MESSAGES_PER_TURN = 100  # so that a flood cannot keep the work from being done
+TOKENS_PER_TURN = 4  # of each document, between two looks at the sockets: those cost as much as one
 FRAME_BYTES_MAX = 64 * 1024  # far above a request
 REFUSED_SHOWN = 10  # refused requests that get a line each; then only each power of ten
 DRAIN_S = 10.0  # how long a stop waits for requests under way
@@ -122,7 +123,9 @@ class SamplerService:
         self._refresh()
         self._read(listener, door)
         self._take_handed()
-        if self._sampling.num_open:
+        for _ in range(TOKENS_PER_TURN):
+            if not self._sampling.num_open:
+                break
             for order, outcome in self._sampling.advance():
                 self._tell(door, order, outcome)
         for call in door.settle(time.monotonic()):

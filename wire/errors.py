@@ -56,5 +56,6 @@ class AddressInUse(TransportError):
         self.address = address
         super().__init__(
             f"expected a free address, got {address} which another process has bound"
-            " — stop that process, or choose another with --bind (train: --sampler-bind; HTTP: --http)"
+            " — stop that process, or choose another with --bind (train: --sampler-bind; HTTP:"
+            " --http)"
         )
