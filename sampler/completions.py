@@ -210,7 +210,7 @@ def _are_tokens(value: list[Any]) -> bool:
 def _are_stream_options(value: object) -> bool:
     if not isinstance(value, dict) or value.keys() - {"include_usage"}:
         return False
-    return value.get("include_usage") in (None, True, False)
+    return type(value.get("include_usage", False)) is bool
 
 
 def _short(value: object) -> str:
