@@ -31,6 +31,7 @@ from sampler.observed import Observed
 from sampler.openapi import BODY_BYTES_MAX, document
 from sampler.order import Order, Piece
 from sampler.patience import PatientProtocol
+from sampler.refusals import Refused, bad, gone, no_model, unavailable
 from wire.errors import AddressInUse, TransportError
 
 BODY_S = 10.0  # how long a body may take to come
@@ -68,23 +69,6 @@ class Desk(Protocol):
     def submit(self, order: Order, deliver: Callable[[Outcome], None]) -> bool: ...
 
     def cancel(self, order: Order) -> None: ...
-
-
-class Refused(Exception):
-    """Raised when a request gets an error for an answer."""
-
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-
-
-def unavailable(message: str) -> Refused:
-    return Refused(503, error_body(message, "unavailable_error", None, 503))
-
-
-def unknown(message: str, param: str | None, code: str) -> Refused:
-    return Refused(404, error_body(message, "invalid_request_error", param, code))
 
 
 class HttpDoor:
@@ -175,7 +159,7 @@ class App:
         for known, created in await run_in_threadpool(self._desk.models.ids):
             if known == model_id:
                 return JSONResponse(_model(known, created))
-        raise _no_model(model_id)
+        raise no_model(model_id)
 
     async def _complete(self, request: Request) -> Response:
         began_s = time.monotonic()
@@ -195,9 +179,9 @@ class App:
             model = await self._model(asked)
             order = completions.order_of(model, asked, secrets.randbits(SEED_BITS))
         except BadRequest as error:
-            raise _bad(str(error), error.param) from None
+            raise bad(str(error), error.param) from None
         except (EngineError, ValueError) as error:
-            raise _bad(str(error), "prompt") from None
+            raise bad(str(error), "prompt") from None
         pieces: asyncio.Queue[Outcome] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -259,7 +243,7 @@ class App:
             return newest
         model = await run_in_threadpool(self._desk.models.find, asked.model)
         if model is None:
-            raise _no_model(asked.model)
+            raise no_model(asked.model)
         return model
 
     def _newest(self) -> ServedModel:
@@ -284,7 +268,7 @@ async def _whole(
             outcome = await asyncio.wait_for(pieces.get(), LOOK_S)
         except TimeoutError:
             if await request.is_disconnected():
-                raise _gone() from None
+                raise gone() from None
             continue
         if isinstance(outcome, ModelDiverged):
             raise unavailable(str(outcome))
@@ -329,7 +313,7 @@ async def _body(request: Request) -> bytes:
     try:
         return await asyncio.wait_for(read(), BODY_S)
     except ClientDisconnect:
-        raise _gone() from None
+        raise gone() from None
     except TimeoutError:
         message = f"expected a body within {BODY_S:g} s, got a part of it"
         raise Refused(408, error_body(message, "invalid_request_error", None, "slow")) from None
@@ -339,20 +323,6 @@ def _offset(asked: CompletionRequest, order: Order, piece: Piece) -> int:
     """Say where the first scored token of a choice stands in its text."""
     is_after_prompt = asked.echo and not order.settings.scores_prompt
     return len(order.prompt(piece.choice)) if is_after_prompt else 0
-
-
-def _gone() -> Refused:
-    """Give what ends a request whose client has left; nobody hears it."""
-    return Refused(400, error_body("expected a client, got none", "gone", None, None))
-
-
-def _bad(message: str, param: str | None) -> Refused:
-    return Refused(400, error_body(message, "invalid_request_error", param, None))
-
-
-def _no_model(model_id: str) -> Refused:
-    message = f"expected a model of this run, got {json.dumps(model_id)[:60]}; see /v1/models"
-    return unknown(message, "model", "model_not_found")
 
 
 def _model(model_id: str, created: int) -> dict[str, Any]:
