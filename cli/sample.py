@@ -12,9 +12,8 @@ from cli.asking import Door, answers
 from cli.errors import RoleFailed, UsageError
 from cli.options import SAMPLER_ADDRESS, newest_run_dir, option, run_dir_option
 from coordinator.errors import RunDirectoryError
-from sampler.model import ModelDiverged
 from sampler.models import Models
-from sampler.sampling import Sampling
+from sampler.sampling import draw_all
 from sampler.socket_door import order_of
 from wire.address import check_target
 from wire.errors import TransportError, WireError
@@ -203,14 +202,6 @@ def _draw(models: Models, request: SampleRequest, tell: Tell) -> SampleReply:
         order = order_of(model, request, lambda: secrets.randbits(32))
     except ValueError as error:
         raise UsageError(str(error)) from None
-    sampling = Sampling()
-    sampling.open(order)
-    texts = [request.prompt] * request.n
-    while sampling.num_open:
-        for _, outcome in sampling.advance():
-            if isinstance(outcome, ModelDiverged):
-                raise outcome
-            for piece in outcome:
-                texts[piece.choice] += piece.text
-                tell(piece.choice, piece.text, piece.finish_reason)
-    return SampleReply(tuple(texts), model.step, model.sha256, order.seed, run=model.run)
+    texts = draw_all(order, lambda piece: tell(piece.choice, piece.text, piece.finish_reason))
+    samples = tuple(request.prompt + text for text in texts)
+    return SampleReply(samples, model.step, model.sha256, order.seed, run=model.run)

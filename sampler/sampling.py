@@ -5,6 +5,7 @@ thousand names does not make the others wait for all of them.
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -107,8 +108,11 @@ class Sampling:
             del self._progress[order]
 
 
-def draw_all(order: Order) -> list[str]:
+def draw_all(order: Order, tell: Callable[[Piece], None] = lambda _piece: None) -> list[str]:
     """Draw all of an order, without anybody else.
+
+    Args:
+        tell: told each piece when it is drawn.
 
     Returns:
         The text of each choice, prompts excluded.
@@ -125,4 +129,5 @@ def draw_all(order: Order) -> list[str]:
                 raise outcome
             for piece in outcome:
                 texts[piece.choice] += piece.text
+                tell(piece)
     return texts

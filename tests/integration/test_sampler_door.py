@@ -35,6 +35,7 @@ def door(shared_lab: Lab, finished: Train) -> Iterator[str]:
     address = free_address()
     sampler = shared_lab.start("serve", f"--run-dir={finished.run_dir}", f"--bind={address}")
     sampler.wait_until_it_says("serving step 4")
+    sampler.wait_until_it_says("sampler at ")
     yield address
     assert sampler.is_running, sampler.stderr
     assert "Traceback" not in sampler.stderr
@@ -176,7 +177,7 @@ def test_sample_asks_the_sampler_of_the_run_if_one_runs(
     assert streamed.exit_code() == whole.exit_code() == 0
     assert streamed.stdout == whole.stdout
     assert len(whole.stdout.splitlines()) == 5
-    assert served(shared_lab, door) == before + 2
+    wait_until("two answers", lambda: served(shared_lab, door) == before + 2)
 
     (finished.run_dir / "sampler.address").write_text("tcp://127.0.0.1:9")
     assert shared_lab.run("sample", *flags).stdout == whole.stdout
