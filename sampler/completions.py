@@ -23,7 +23,6 @@ INT_MAX = 2**63 - 1
 NEUTRAL: dict[str, tuple[Any, ...]] = {  # what is not supported may be said if it changes nothing
     "presence_penalty": (None, 0),
     "frequency_penalty": (None, 0),
-    "best_of": (None, 1),
     "suffix": (None,),
     "logit_bias": (None, {}),
 }
@@ -59,9 +58,10 @@ def read_request(body: bytes) -> CompletionRequest:
         BadRequest: it is none, or asks for what is not supported.
     """
     try:
-        values = json.loads(body)
+        values = json.loads(body.decode(), object_pairs_hook=_unique)
+        json.dumps(values, ensure_ascii=False).encode()  # lone surrogates are no text
     except (ValueError, RecursionError):
-        raise BadRequest("expected a JSON object, got other bytes") from None
+        raise BadRequest("expected a JSON object of UTF-8, got other bytes") from None
     if not isinstance(values, dict):
         raise BadRequest(f"expected a JSON object, got {_short(values)}")
     fields = _Fields(values)
@@ -88,6 +88,9 @@ def read_request(body: bytes) -> CompletionRequest:
         raise BadRequest(
             f"expected at most {CHOICES_MAX} choices, got {len(prompts)} prompts times {n}", "n"
         )
+    best_of = fields.integer("best_of", 1, CHOICES_MAX)
+    if best_of not in (None, 1, n):
+        raise BadRequest(f"expected best_of 1 or as many as n, {n}, got {best_of}", "best_of")
     include_usage = bool((options or {}).get("include_usage"))
     seed = fields.integer("seed", -INT_MAX - 1, INT_MAX)
     model = fields.text("model")
@@ -115,6 +118,15 @@ def _tokens_of(model: ServedModel, prompt: str | tuple[int, ...]) -> list[int]:
     if strange is not None:
         raise ValueError(f"expected tokens from 0 to {len(characters) - 1}, got {strange}")
     return model.check_prompt(model.tokenizer.decode(prompt))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"expected each field once, got {_short(twice)} twice", twice)
+    return values
 
 
 class _Fields:

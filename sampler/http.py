@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from engine.errors import EngineError
 from sampler import completions
@@ -30,7 +31,7 @@ from sampler.model import ModelDiverged, ServedModel
 from sampler.observed import Observed
 from sampler.openapi import BODY_BYTES_MAX, document
 from sampler.order import Order, Piece
-from sampler.patience import PatientProtocol
+from sampler.patience import IDLE_S, PatientProtocol
 from sampler.refusals import Refused, bad, gone, no_model, unavailable
 from wire.errors import AddressInUse, TransportError
 
@@ -71,6 +72,25 @@ class Desk(Protocol):
     def cancel(self, order: Order) -> None: ...
 
 
+class Events(StreamingResponse):
+    """A stream of events; `on_end` is called when it ends, however it ends.
+
+    A generator's own `finally` is not enough: cut short while an event is being sent, it is closed
+    only when it is collected.
+    """
+
+    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
+        headers = {"Cache-Control": "no-cache"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
 class HttpDoor:
     """A server of its own thread.
 
@@ -88,6 +108,7 @@ class HttpDoor:
             TransportError: it is none of this machine's.
         """
         listener = _bind(host, port)
+        observed.built(version)
         self.address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -98,6 +119,8 @@ class HttpDoor:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                headers=[("X-Content-Type-Options", "nosniff")],
+                timeout_keep_alive=int(IDLE_S),
                 limit_concurrency=CONNECTIONS_MAX,
             )
         )
@@ -194,11 +217,8 @@ class App:
             raise Refused(429, error_body(message, "rate_limit_error", None, "busy"))
         envelope = completions.envelope(asked, order, secrets.token_hex(8), int(time.time()))
         if asked.stream:
-            return StreamingResponse(
-                _taken(self._stream(asked, order, envelope, pieces)),
-                media_type="text/event-stream",
-                headers={"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"},
-            )
+            events = self._stream(asked, order, envelope, pieces)
+            return Events(_taken(events), lambda: self._desk.cancel(order))
         try:
             return JSONResponse(envelope | await _whole(request, asked, order, pieces))
         finally:
@@ -215,27 +235,24 @@ class App:
         extra = {"usage": None} if asked.include_usage else {}
         shown: dict[int, int] = {}  # scores of each choice so far: where the next one stands
         tokens = ended = 0
-        try:
-            while ended < order.choices:
-                outcome = await pieces.get()
-                if isinstance(outcome, ModelDiverged):
-                    yield _event(unavailable(str(outcome)).body)
-                    return
-                for piece in outcome:
-                    is_first = piece.choice not in shown
-                    offset = shown.get(piece.choice, _offset(asked, order, piece))
-                    shown[piece.choice] = offset + len(piece.scores)
-                    choice = completions.choice_of(asked, order, piece, offset, is_first)
-                    tokens += piece.tokens
-                    ended += bool(piece.finish_reason)
-                    yield _event({**envelope, "choices": [choice], **extra})
-            if asked.include_usage:
-                usage = completions.usage(order, tokens)
-                yield _event({**envelope, "choices": [], "usage": usage})
-            yield "data: [DONE]\n\n"
-            self._observed.answered("http", "200", time.monotonic() - began_s)
-        finally:
-            self._desk.cancel(order)
+        while ended < order.choices:
+            outcome = await pieces.get()
+            if isinstance(outcome, ModelDiverged):
+                yield _event(unavailable(str(outcome)).body)
+                return
+            for piece in outcome:
+                is_first = piece.choice not in shown
+                offset = shown.get(piece.choice, _offset(asked, order, piece))
+                shown[piece.choice] = offset + len(piece.scores)
+                choice = completions.choice_of(asked, order, piece, offset, is_first)
+                tokens += piece.tokens
+                ended += bool(piece.finish_reason)
+                yield _event({**envelope, "choices": [choice], **extra})
+        if asked.include_usage:
+            usage = completions.usage(order, tokens)
+            yield _event({**envelope, "choices": [], "usage": usage})
+        yield "data: [DONE]\n\n"
+        self._observed.answered("http", "200", time.monotonic() - began_s)
 
     async def _model(self, asked: CompletionRequest) -> ServedModel:
         newest = self._newest()
@@ -358,6 +375,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
+        listener.listen()  # whoever is told the address may connect at once
     except OSError as error:
         shown = f"{_shown(host)}:{port}"
         if error.errno == errno.EADDRINUSE:

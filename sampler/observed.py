@@ -27,6 +27,10 @@ class Observed:
         self._step = Gauge(
             f"{prefix}_checkpoint_step", "Updates applied to what is served.", registry=registry
         )
+        self._build = Gauge(f"{prefix}_build_info", "Always 1.", ["version"], registry=registry)
+
+    def built(self, version: str) -> None:
+        self._build.labels(version).set(1)
 
     def answered(self, door: str, code: str, seconds: float) -> None:
         self._requests.labels(door, code).inc()

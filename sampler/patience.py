@@ -13,7 +13,10 @@ IDLE_S = 30.0  # from connecting, or from the last response, to the whole head o
 
 
 class PatientProtocol(H11Protocol):
-    """A connection that is closed when no request came within IDLE_S."""
+    """A connection that is closed when no request came within IDLE_S.
+
+    So is one that a response was cut short on, or whose reader does not take the rest of it.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -37,5 +40,7 @@ class PatientProtocol(H11Protocol):
 
     def _give_up(self) -> None:
         cycle: Any = self.cycle
-        if cycle is None or cycle.response_complete:
-            self.transport.close()
+        if cycle is None or cycle.response_complete or self.transport.is_closing():
+            self.transport.abort()  # to close would wait for a reader to take what is left
+        else:
+            self._wait()
