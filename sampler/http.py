@@ -39,6 +39,7 @@ BODY_S = 10.0  # how long a body may take to come
 TAKE_S = 10.0  # how long a reader may take nothing of a stream
 LOOK_S = 0.25  # how often one who waits for an answer is looked after
 CONNECTIONS_MAX = 512  # half of the files that a process may have open by default
+UNTAKEN_BYTES = 64 * 1024  # that the system holds of a reply; connections inherit it
 RETRY_S = "1"
 SEED_BITS = 32
 
@@ -374,6 +375,7 @@ def _bind(host: str, port: int) -> socket.socket:
         # 40 ms for the client's acknowledgement of its head.
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNTAKEN_BYTES)
         listener.bind(where)
         listener.listen()  # whoever is told the address may connect at once
     except OSError as error:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.integration.oracle import Job
 pytestmark = pytest.mark.integration
 
 FINISHED = Job(steps=4)
+ESTABLISHED = "01"  # in /proc/net/tcp
 
 
 def http_of(sampler: Process) -> str:
@@ -257,6 +259,32 @@ def test_who_does_not_finish_a_request_is_not_waited_for(url: str) -> None:
             waiting[connection] = answer
         for connection, answer in waiting.items():
             assert connection.recv(len(answer) or 1) == answer
+
+
+@pytest.mark.long
+def test_a_stream_that_nobody_takes_is_cut(url: str) -> None:
+    """Seen from the server's end: a reader that takes nothing does not see the end come."""
+    asked = {"n": 128, "stream": True, "logprobs": 5, "temperature": 100}
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect((host, int(port)))
+        slow.sendall(head.encode() + body)
+        own, here = f":{int(port):04X}", f":{slow.getsockname()[1]:04X}"
+        wait_until("it to be there", lambda: _state(own, here) == ESTABLISHED)
+
+        wait_until("it to be cut", lambda: _state(own, here) != ESTABLISHED, within_s=75)
+
+
+def _state(local: str, remote: str) -> str:
+    """Give a connection's state as the system has it; empty once it is forgotten."""
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(local) and fields[2].endswith(remote):
+            return fields[3]
+    return ""
 
 
 def _metric(url: str, name: str) -> float:

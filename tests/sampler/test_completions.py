@@ -76,6 +76,7 @@ def test_prompts_are_text_or_tokens_one_or_many(prompt: Any, expected: tuple[Any
         ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options"),
         ({"best_of": 2}, "best_of"),
         ({"best_of": True}, "best_of"),
+        ({"best_of": 3, "n": 2}, "best_of"),
         ({"suffix": ""}, "suffix"),
         ({"logit_bias": {"1": 5}}, "logit_bias"),
         ({"presence_penalty": 0.1}, "presence_penalty"),
@@ -91,10 +92,33 @@ def test_what_is_not_supported_is_refused_by_name(values: dict[str, Any], param:
     assert error.value.param == param
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"\xff", b'"a"', b"[" * 10_000, b"{1: 2}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'"a"',
+        b"[" * 10_000,
+        b"{1: 2}",
+        b'{"user": "\\ud800"}',
+        '{"n": 1}'.encode("utf-16"),
+    ],
+)
 def test_a_body_that_is_no_object_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest, match="expected a JSON object"):
         read_request(body)
+
+
+def test_a_field_that_is_said_twice_is_refused() -> None:
+    with pytest.raises(BadRequest, match='"n" twice') as error:
+        read_request(b'{"n": 1, "n": 2}')
+
+    assert error.value.param == "n"
+
+
+def test_best_of_may_be_as_many_as_n() -> None:
+    assert read_request(request(best_of=3, n=3)).n == 3
 
 
 @pytest.mark.parametrize("prompt", [[2], [-1], [10**30], [0] * 8])
