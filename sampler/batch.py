@@ -12,7 +12,7 @@ from engine.sample import likeliest, nucleus
 from sampler.model import ModelDiverged, ServedModel
 from sampler.order import LENGTH, STOP, Order, Piece, Score
 
-TILES = 8  # 128 documents at once: more is no faster (python -m benchmarks.sampler)
+TILES = 8  # 128 documents at once
 BOS_SHOWN = "<BOS>"  # characters are tokens, so no token can be called that
 
 
@@ -106,6 +106,7 @@ class Batch:
         with np.errstate(all="ignore"):
             scaled = logits * self._inverse[: len(logits)]
             weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        is_number = np.isfinite(weights).all(axis=1)
         chances = np.zeros((len(logits), LANES))
         for lane, drawing in taken:
             if drawing.position < len(drawing.prompt):
@@ -122,7 +123,7 @@ class Batch:
         total = upto[:, -1]
         tokens = np.count_nonzero(upto <= (chances * total)[:, None], axis=1)
         tokens = np.minimum(tokens, logits.shape[1] - 1).astype(np.float64)
-        return np.where(np.isfinite(total), tokens, np.nan)
+        return np.where(is_number, tokens, np.nan)
 
     def _take(
         self, drawing: Drawing, drawn: float, logprobs: list[float] | None

@@ -32,7 +32,7 @@ from sampler.observed import Observed
 from sampler.openapi import BODY_BYTES_MAX, document
 from sampler.order import Order, Piece
 from sampler.patience import IDLE_S, PatientProtocol
-from sampler.refusals import Refused, bad, gone, no_model, unavailable
+from sampler.refusals import Refused, bad, busy, gone, no_model, unavailable
 from wire.errors import AddressInUse, TransportError
 
 BODY_S = 10.0  # how long a body may take to come
@@ -40,6 +40,7 @@ TAKE_S = 10.0  # how long a reader may take nothing of a stream
 LOOK_S = 0.25  # how often one who waits for an answer is looked after
 CONNECTIONS_MAX = 512  # half of the files that a process may have open by default
 UNTAKEN_BYTES = 64 * 1024  # that the system holds of a reply; connections inherit it
+STREAMS_MAX = 64  # whose readers may lag: each holds up to 3 MB of pieces for them
 RETRY_S = "1"
 SEED_BITS = 32
 
@@ -148,6 +149,7 @@ class App:
         self._observed = observed
         self._page = page
         self._version = version
+        self._num_streams = 0
 
     def starlette(self) -> Starlette:
         simple: dict[str, Callable[[], Response]] = {
@@ -213,13 +215,14 @@ class App:
             with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
                 loop.call_soon_threadsafe(pieces.put_nowait, outcome)
 
-        if not self._desk.submit(order, deliver):
-            message = "expected fewer requests at once; try again"
-            raise Refused(429, error_body(message, "rate_limit_error", None, "busy"))
+        is_full = asked.stream and self._num_streams >= STREAMS_MAX
+        if is_full or not self._desk.submit(order, deliver):
+            raise busy()
         envelope = completions.envelope(asked, order, secrets.token_hex(8), int(time.time()))
         if asked.stream:
+            self._num_streams += 1
             events = self._stream(asked, order, envelope, pieces)
-            return Events(_taken(events), lambda: self._desk.cancel(order))
+            return Events(_taken(events), lambda: self._end(order))
         try:
             return JSONResponse(envelope | await _whole(request, asked, order, pieces))
         finally:
@@ -254,6 +257,10 @@ class App:
             yield _event({**envelope, "choices": [], "usage": usage})
         yield "data: [DONE]\n\n"
         self._observed.answered("http", "200", time.monotonic() - began_s)
+
+    def _end(self, order: Order) -> None:
+        self._num_streams -= 1
+        self._desk.cancel(order)
 
     async def _model(self, asked: CompletionRequest) -> ServedModel:
         newest = self._newest()

@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from sampler.completions import CHOICES_MAX, INT_MAX, LOGPROBS_MAX, MAX_TOKENS, STOPS_MAX
-from wire.sampling import TEMPERATURE_MAX
+from sampler.completions import (
+    CHOICES_MAX,
+    INT_MAX,
+    LOGPROBS_MAX,
+    MAX_TOKENS,
+    NEUTRAL,
+    STOPS_MAX,
+)
+from wire.sampling import TEMPERATURE_MAX, TEMPERATURE_MIN
 
 BODY_BYTES_MAX = 64 * 1024  # 128 prompts of the largest usual block size
 
@@ -78,7 +85,13 @@ def _request() -> dict[str, Any]:
             },
             "n": maybe("integer", minimum=1, maximum=CHOICES_MAX),
             "max_tokens": maybe("integer", minimum=0, maximum=INT_MAX, default=MAX_TOKENS),
-            "temperature": maybe("number", minimum=0, maximum=TEMPERATURE_MAX, default=1),
+            "temperature": {
+                "anyOf": [
+                    {"enum": [None, 0]},
+                    {"type": "number", "minimum": TEMPERATURE_MIN, "maximum": TEMPERATURE_MAX},
+                ],
+                "default": 1,
+            },
             "top_p": maybe("number", exclusiveMinimum=0, maximum=1),
             "stop": {
                 "anyOf": [
@@ -96,6 +109,8 @@ def _request() -> dict[str, Any]:
                 additionalProperties=False,
             ),
             "user": maybe("string"),
+            "best_of": maybe("integer", minimum=1, maximum=CHOICES_MAX),
+            **{name: {"enum": list(values)} for name, values in NEUTRAL.items()},
         },
     }
 

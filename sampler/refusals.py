@@ -24,6 +24,11 @@ def bad(message: str, param: str | None) -> Refused:
     return Refused(400, error_body(message, "invalid_request_error", param, None))
 
 
+def busy() -> Refused:
+    message = "expected fewer requests at once; try again"
+    return Refused(429, error_body(message, "rate_limit_error", None, "busy"))
+
+
 def gone() -> Refused:
     """Give what ends a request whose client has left; nobody hears it."""
     return Refused(400, error_body("expected a client, got none", "gone", None, None))

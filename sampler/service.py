@@ -181,7 +181,7 @@ class SamplerService:
             if received is None:
                 return
             peer, frames = received
-            if self._sampling.num_open >= OPEN_ORDERS_MAX:
+            if max(self._sampling.num_open, door.num_open) >= OPEN_ORDERS_MAX:
                 text = f"expected at most {OPEN_ORDERS_MAX} requests at once; try again"
                 result: Order | SampleReply | None = SampleReply(code=BUSY, text=text)
             else:

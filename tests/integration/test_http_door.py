@@ -261,6 +261,30 @@ def test_who_does_not_finish_a_request_is_not_waited_for(url: str) -> None:
             assert connection.recv(len(answer) or 1) == answer
 
 
+def test_only_so_many_streams_wait_for_their_readers(url: str) -> None:
+    """Each holds memory until it is read: a crowd of slow readers must not fill it."""
+    asked = {"n": 128, "stream": True, "logprobs": 5, "temperature": 100}
+    body = json.dumps(asked).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    codes = []
+    with ExitStack() as stack:
+        for _ in range(70):
+            slow = stack.enter_context(socket.socket())
+            slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            slow.connect((host, int(port)))
+            slow.sendall(head.encode() + body)
+            codes.append(slow.recv(12).decode()[-3:])
+
+        assert codes == ["200"] * 64 + ["429"] * 6
+        assert httpx.post(f"{url}/v1/completions", json={}).status_code == 200
+    wait_until("room again", lambda: _stream_code(url) == 200)
+
+
+def _stream_code(url: str) -> int:
+    return httpx.post(f"{url}/v1/completions", json={"stream": True}).status_code
+
+
 @pytest.mark.long
 def test_a_stream_that_nobody_takes_is_cut(url: str) -> None:
     """Seen from the server's end: a reader that takes nothing does not see the end come."""

@@ -176,9 +176,10 @@ def test_scores_are_the_logarithms_of_probabilities_at_temperature_1() -> None:
         assert dict(score.top)[score.token] == score.logprob
 
 
-def test_a_model_that_has_diverged_is_named_and_its_order_is_over() -> None:
+@pytest.mark.parametrize("settings", [Settings(), Settings(0), Settings(0, 0.5), Settings(9, 0.5)])
+def test_a_model_that_has_diverged_is_named_and_its_order_is_over(settings: Settings) -> None:
     broken = ServedModel(replace(checkpoint(3), params=array("d", [1e308] * len(PARAMS))))
-    one, fine = Order(broken, ((),), 3, Settings(), 1), order()
+    one, fine = Order(broken, ((),), 3, settings, 1), order()
     sampling = Sampling()
     sampling.open(one)
     sampling.open(fine)
