@@ -14,9 +14,14 @@ RUN pip install --quiet --no-deps --no-build-isolation . \
 RUN cd / && GRADFLOCK_CACHE_DIR=/opt/gradflock /opt/venv/bin/gradflock compile
 
 FROM python:3.13-slim
+# Nothing at run time installs anything, so nothing that could is left.
+RUN python -c 'import ensurepip, pathlib, pip, shutil; \
+    [shutil.rmtree(pathlib.Path(module.__file__).parent) for module in (pip, ensurepip)]' \
+    && rm -rf /usr/bin/pip* /usr/local/bin/pip*
 COPY --from=builder /opt/venv /opt/venv
 COPY --from=builder /opt/gradflock /opt/gradflock
-RUN mkdir /runs /cache && chown 10001:10001 /runs /cache
+# A volume that is made anew takes owner and mode from here.
+RUN install -d -o 10001 -g 10001 /runs /cache && install -d -m 700 -o 10001 -g 10001 /keys /worker
 # One BLAS thread per process: workers are the parallelism.
 ENV PATH=/opt/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cli.errors import RoleFailed
+from wire.keys import ClientKey
 from wire.transport import Connection
 
 STIR_S = 0.05  # how long a wait may last before the clock is looked at
@@ -21,6 +22,7 @@ class Door:
         connect_s: how long it may take to be there.
         answer_s: and to answer.
         is_patient: whoever is not there yet may still come.
+        key: that opens it; None opens a plain one.
     """
 
     address: str
@@ -30,6 +32,7 @@ class Door:
     connect_s: float
     answer_s: float
     is_patient: bool = True
+    key: ClientKey | None = None
 
 
 def ask(door: Door, question: Sequence[bytes]) -> list[bytes]:
@@ -47,7 +50,7 @@ def answers(door: Door, question: Sequence[bytes]) -> Iterator[list[bytes]]:
     Raises:
         RoleFailed: nobody is there, or nobody answers in time.
     """
-    connection = Connection(door.address)
+    connection = Connection(door.address, door.key)
     try:
         _reach(connection, door)
         connection.send(question)

@@ -13,8 +13,9 @@ from cli.kernels import make_engine
 from cli.options import (
     address_file_option,
     bind_option,
-    check_security,
+    health_file_option,
     insecure_option,
+    keys_option,
     option,
     parent_option,
     run_dir_option,
@@ -25,10 +26,12 @@ from cli.options import (
     write_address,
 )
 from cli.plan import check_resumable, plan_run
+from cli.pulse import Pulse
+from cli.security import doorkeeper_of
 from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
 from cli.summary import numerics_note
-from cli.view import JsonView, choose_view, say
+from cli.view import JsonView, View, choose_view, say
 from coordinator.memory import MIB
 from coordinator.metrics import held_out_loss_of
 from coordinator.run_directory import RunDirectory
@@ -36,7 +39,7 @@ from coordinator.service import CoordinatorService, Deployment
 from coordinator.status_door import ANY_PORT
 from coordinator.store import Keep
 from wire.address import check_address
-from wire.transport import check_free
+from wire.tcp import check_free
 
 
 @click.command()
@@ -44,18 +47,22 @@ from wire.transport import check_free
 @trust_options
 @bind_option
 @run_dir_option
+@keys_option
 @insecure_option
 @option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @address_file_option
+@health_file_option
 @parent_option
 def coordinator(
     preset: str | None,
     resume: str,
     bind: str | None,
     run_dir: Path | None,
+    keys: Path | None,
     insecure: bool,
     log_format: str,
     address_file: Path | None,
+    health_file: Path | None,
     parent: int | None,
     **flags: Any,
 ) -> int:
@@ -65,12 +72,12 @@ def coordinator(
         raise UsageError("expected a run directory, got none — coordinator; give --run-dir")
     said = take_deployment(flags)
     bind = check_address(bind or "tcp://127.0.0.1:5555")
+    warn = _warner(log_format, parent)
+    keeper = doorkeeper_of(bind, keys, insecure, warn)
     check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
     check_resumable(directory, resume)
-    warn = _warner(log_format, parent)
     with directory.lock():
-        check_security(bind, insecure, warn)
         plan = plan_run(directory, resume, preset, flags, warn)
         view = choose_view(log_format, plan.run.train.steps)
         deployment = Deployment(
@@ -84,6 +91,8 @@ def coordinator(
             ANY_PORT,
             said["max_memory_growth"] * MIB,
             Keep(said["keep"], said["keep_every"]),
+            keeper,
+            Pulse(health_file).beat,
         )
 
         def on_bound(address: str, status_address: str) -> None:
@@ -94,10 +103,7 @@ def coordinator(
 
         try:
             with stop:
-                service = CoordinatorService(deployment, view.observe)
-                if service.complaint:
-                    view.say(service.complaint)
-                failure = service.serve(stop, on_bound)
+                failure = _serve(deployment, view, stop, on_bound)
         finally:
             (run_dir / ADDRESS_FILE).unlink(missing_ok=True)
             view.close()
@@ -106,6 +112,15 @@ def coordinator(
     if log_format == "text":
         _print_end(directory, plan.run.train.steps)
     return stop.exit_code
+
+
+def _serve(
+    deployment: Deployment, view: View, stop: StopFlag, on_bound: Callable[[str, str], None]
+) -> str | None:
+    service = CoordinatorService(deployment, view.observe)
+    if service.complaint:
+        view.say(service.complaint)
+    return service.serve(stop, on_bound)
 
 
 def _warner(log_format: str, parent: int | None) -> Callable[[str], None]:

@@ -12,7 +12,7 @@ from coordinator.errors import (
     StatusNotLocal,
 )
 from engine.errors import ConfigError, EngineError
-from wire.errors import AddressInUse, TransportError, WireError
+from wire.errors import AddressInUse, KeysError, TransportError, WireError
 
 DONE, FAILURE, USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 78, 130
 
@@ -36,7 +36,7 @@ def exit_code(error: Exception) -> int:
     """Say with which code a process ends that met this error."""
     if isinstance(error, RunDirectoryHeld | AddressInUse):
         return FAILURE
-    usage = UsageError | ConfigError | TransportError | RunDirectoryError | StatusNotLocal
-    if isinstance(error, usage):
+    usage = UsageError | ConfigError | TransportError | KeysError | RunDirectoryError
+    if isinstance(error, usage | StatusNotLocal):
         return USAGE
     return FAILURE

@@ -19,6 +19,8 @@ COMMANDS = {  # name -> where it is; what one of them imports, another need not 
     "serve": "cli.serve:serve",
     "sample": "cli.sample:sample",
     "status": "cli.status:status",
+    "keys": "cli.keys:keys",
+    "health": "cli.health:health",
     "checkpoint": "cli.checkpoint:checkpoint",
     "explain": "cli.explain:explain",
     "compile": "cli.compile:compile_kernels",
@@ -85,12 +87,17 @@ def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, str]]:
         raise errors.UsageError(f"expected a TOML file, got {error} — {path}") from None
     found = {name: gradflock.get_command(ctx, name) for name in COMMANDS}
     commands = {name: command for name, command in found.items() if command is not None}
-    everywhere = {name: value for name, value in read.items() if name not in commands}
     known = {param.name for command in commands.values() for param in command.params} - {"bind"}
+    tables = {  # `keys` is a command, and also a flag of others
+        name: value
+        for name, value in read.items()
+        if name in commands and (name not in known or isinstance(value, dict))
+    }
+    everywhere = {name: value for name, value in read.items() if name not in tables}
     defaults = {name: _check_table(path, everywhere, known) for name in commands}
     defaults["sample"].pop("seed", None)  # a run's seed would draw the same names every time
     for name, command in commands.items():
-        table = read.get(name, {})
+        table = tables.get(name, {})
         if not isinstance(table, dict):
             raise errors.UsageError(f"expected a table [{name}], got {table!r} — {path}")
         known = {param.name for param in command.params}

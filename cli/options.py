@@ -18,8 +18,6 @@ from cli.presets import DEFAULT_PRESET, PRESETS
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.store import KEEP
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
-from wire.address import check_address, is_loopback
-from wire.errors import TransportError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -217,6 +215,23 @@ run_dir_option = option(
 insecure_option = option(
     "--insecure", is_flag=True, help="Allow a plain connection on an address others can reach."
 )
+keys_option = option(
+    "--keys",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Encrypt, and let in only whose key `gradflock keys` has made in DIR.",
+)
+key_option = option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Encrypt, and prove who this is: made by `gradflock keys new` where the other end runs.",
+)
+health_file_option = option(
+    "--health-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write there each second that all is well; `gradflock health FILE` reads it.",
+)
 http_option = option(
     "--http",
     metavar="HOST:PORT|off",
@@ -232,40 +247,6 @@ address_file_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the address there once it is bound.",
 )
-
-
-def check_security(address: str, insecure: bool, warn: Callable[[str], None]) -> None:
-    """Refuse a plain connection on an address that others can reach, unless it is asked for.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if is_loopback(address):
-        return
-    if not insecure:
-        raise UsageError(
-            f"expected an address of this machine alone, got {address}"
-            " — connections are not encrypted; add --insecure if the network is trusted"
-        )
-    warn(f"warning: {address} is plain: whoever reaches it can read and send anything")
-
-
-def check_http(address: str, insecure: bool, warn: Callable[[str], None]) -> tuple[str, int] | None:
-    """Give host and port of the HTTP door; None if there is to be none.
-
-    Raises:
-        UsageError: it is no address, or one that others can reach and nobody allowed that.
-    """
-    if address == HTTP_OFF:
-        return None
-    try:
-        check_security(check_address(f"tcp://{address}"), insecure, warn)
-    except TransportError:
-        raise UsageError(
-            f"expected host:port or off, got {address!r} — --http; give 127.0.0.1:8000"
-        ) from None
-    host, _, port = address.rpartition(":")
-    return host.strip("[]").replace("*", "0.0.0.0"), int(port)
 
 
 def write_address(path: Path | None, address: str) -> None:

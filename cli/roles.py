@@ -18,6 +18,7 @@ from cli.errors import RoleFailed
 
 # Workers are the parallelism: one thread each for BLAS and for numba.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+NOT_FOR_ROLES = ("GRADFLOCK_KEYS", "GRADFLOCK_KEY")  # what talks on loopback alone is plain
 STARTS_MAX = 5  # of a role that fails by itself, the first included
 STEADY_S = 30.0  # a role that has lived so long is forgiven what was before
 INFANT_S = 2.0  # one that is killed younger than this may have been killed by what it is
@@ -45,7 +46,7 @@ class Role:
         self.had_to_be_killed = False
         self._log = log
         self._began_s = time.monotonic()
-        environment = dict(os.environ)
+        environment = {k: v for k, v in os.environ.items() if k not in NOT_FOR_ROLES}
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, [environment.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(paths)

@@ -10,13 +10,15 @@ import click
 
 from cli.asking import Door, answers
 from cli.errors import RoleFailed, UsageError
-from cli.options import SAMPLER_ADDRESS, newest_run_dir, option, run_dir_option
+from cli.options import SAMPLER_ADDRESS, key_option, newest_run_dir, option, run_dir_option
+from cli.security import client_key_of
 from coordinator.errors import RunDirectoryError
 from sampler.models import Models
 from sampler.sampling import draw_all
 from sampler.socket_door import order_of
 from wire.address import check_target
 from wire.errors import TransportError, WireError
+from wire.keys import ClientKey
 from wire.sampling import SampleReply, SampleRequest, decode_reply, encode_request
 
 ADDRESS_FILE = "sampler.address"  # in a run's directory, while `train` runs its sampler
@@ -31,6 +33,7 @@ Tell = Callable[[int, str, str], None]  # (sample, more of its text, why it ende
 @click.command()
 @run_dir_option
 @option("--connect", metavar="ADDRESS", help="A running sampler's tcp://host:port.")
+@key_option
 @click.option("-n", "count", type=int, default=1, show_default=True, help="How many.")
 @option("--temperature", type=float, default=0.5, show_default=True)
 @click.option("--top-p", type=float, default=1.0, show_default=True)
@@ -49,6 +52,7 @@ Tell = Callable[[int, str, str], None]  # (sample, more of its text, why it ende
 def sample(
     run_dir: Path | None,
     connect: str | None,
+    key: Path | None,
     count: int,
     temperature: float,
     top_p: float,
@@ -69,14 +73,15 @@ def sample(
         raise UsageError(problem)
     if connect is not None and run_dir is not None:
         raise UsageError("expected --connect or --run-dir, got both — give one of them")
+    client_key = client_key_of(key)
     show = Show(request) if stream and not as_json else None
     tell = show.piece if show else _tell_nobody
     reply: SampleReply | None
     if connect is not None:
-        reply = draw_from(check_target(connect), request, tell)
+        reply = draw_from(check_target(connect), request, tell, client_key)
         assert reply is not None, "somebody was there"
     else:
-        reply = draw_nearby(run_dir, request, tell)
+        reply = draw_nearby(run_dir, request, tell, client_key)
     if as_json:
         values = {"samples": list(reply.samples), "step": reply.step, "sha256": reply.sha256}
         click.echo(json.dumps({**values, "seed": reply.seed}))
@@ -111,7 +116,9 @@ def _tell_nobody(_sample: int, _text: str, _why: str) -> None:
     pass
 
 
-def draw_nearby(run_dir: Path | None, request: SampleRequest, tell: Tell) -> SampleReply:
+def draw_nearby(
+    run_dir: Path | None, request: SampleRequest, tell: Tell, key: ClientKey | None
+) -> SampleReply:
     """Draw by the sampler of a run if one is running, and from its directory otherwise.
 
     Raises:
@@ -121,7 +128,7 @@ def draw_nearby(run_dir: Path | None, request: SampleRequest, tell: Tell) -> Sam
     try:
         run_dir = run_dir or newest_run_dir()
     except UsageError:
-        reply = draw_from(SAMPLER_ADDRESS, request, tell, is_patient=False)
+        reply = draw_from(SAMPLER_ADDRESS, request, tell, key, is_patient=False)
         if reply is None:
             raise
         return reply
@@ -134,7 +141,7 @@ def draw_nearby(run_dir: Path | None, request: SampleRequest, tell: Tell) -> Sam
             f"expected a run with a checkpoint, got none{reason} — {run_dir}; check --run-dir"
         )
     for address in _addresses(run_dir):
-        reply = draw_from(address, request, tell, run=newest.run, is_patient=False)
+        reply = draw_from(address, request, tell, key, run=newest.run, is_patient=False)
         if reply is not None:
             return reply
     return _draw(models, request, tell)
@@ -144,12 +151,14 @@ def draw_from(
     address: str,
     request: SampleRequest,
     tell: Tell,
+    key: ClientKey | None,
     run: str | None = None,
     is_patient: bool = True,
 ) -> SampleReply | None:
     """Have a running sampler draw.
 
     Args:
+        key: that opens its door; None opens a plain one.
         run: whose sampler it has to be; None is any.
         is_patient: somebody has to be there.
 
@@ -161,7 +170,7 @@ def draw_from(
         MalformedFrame: what answers is not a sampler.
     """
     connect_s = CONNECT_S if is_patient else GLANCE_S
-    door = Door(address, "a sampler", address, REMEDY, connect_s, ANSWER_S, is_patient)
+    door = Door(address, "a sampler", address, REMEDY, connect_s, ANSWER_S, is_patient, key)
     try:
         for frames in answers(door, [b"", encode_request(request)]):
             reply = decode_reply(frames[-1])

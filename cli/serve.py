@@ -5,19 +5,23 @@ from pathlib import Path
 import click
 
 import sampler
+from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
     address_file_option,
     bind_option,
-    check_http,
-    check_security,
+    health_file_option,
     http_option,
     insecure_option,
+    keys_option,
     newest_run_dir,
+    option,
     parent_option,
     run_dir_option,
     write_address,
 )
+from cli.pulse import Pulse
+from cli.security import check_http, doorkeeper_of
 from cli.stopping import StopFlag
 from cli.version import VERSION
 from cli.view import say
@@ -33,15 +37,28 @@ PAGE = Path(sampler.__file__).with_name("page.html")
 @run_dir_option
 @bind_option
 @http_option
+@option(
+    "--api-key",
+    "api_keys",
+    metavar="KEY",
+    multiple=True,
+    help="What HTTP below /v1 asks for, as a Bearer token; more than one may be given. The variable"
+    " GRADFLOCK_API_KEY keeps it out of sight of who lists processes.",
+)
+@keys_option
 @insecure_option
 @address_file_option
+@health_file_option
 @parent_option
 def serve(
     run_dir: Path | None,
     bind: str | None,
     http: str,
+    api_keys: tuple[str, ...],
+    keys: Path | None,
     insecure: bool,
     address_file: Path | None,
+    health_file: Path | None,
     parent: int | None,
 ) -> int:
     """Serve samples over ZeroMQ and HTTP while the run in --run-dir (the newest if unsaid) goes on.
@@ -50,8 +67,11 @@ def serve(
     """
     stop = StopFlag(parent)
     bind = check_address(bind or SAMPLER_ADDRESS)
-    check_security(bind, insecure, say)
+    # --insecure may be there for the sake of HTTP, which has no keys.
+    keeper = doorkeeper_of(bind, keys, insecure and keys is None, say)
     where = check_http(http, insecure, say)
+    if not all(key.isascii() and key.isprintable() and key.strip() for key in api_keys):
+        raise UsageError("expected an API key of printable ASCII characters — --api-key")
     run_dir = run_dir or newest_run_dir()
 
     def on_bound(address: str) -> None:
@@ -60,11 +80,11 @@ def serve(
 
     def open_http(desk: SamplerService, observed: Observed) -> HttpDoor:
         assert where is not None
-        door = HttpDoor(desk, observed, *where, PAGE.read_bytes(), VERSION)
+        door = HttpDoor(desk, observed, *where, PAGE.read_bytes(), VERSION, api_keys)
         say(f"HTTP at {door.address}")
         return door
 
     with stop:
-        service = SamplerService(run_dir, bind, say)
+        service = SamplerService(run_dir, bind, keeper, say, Pulse(health_file).beat)
         service.serve(stop, on_bound, None if where is None else open_http)
     return stop.exit_code

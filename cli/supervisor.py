@@ -22,7 +22,7 @@ from coordinator.facts import CheckpointDurable, RunWentBack, StepCommitted
 from coordinator.run_directory import RunDirectory
 from coordinator.status_door import ANY_PORT
 from wire.errors import AddressInUse
-from wire.transport import check_free
+from wire.tcp import check_free
 
 POLL_S = 0.05  # how often the children are looked at
 START_S = 60.0  # how long the coordinator may take until it is bound

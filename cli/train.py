@@ -11,8 +11,6 @@ import click
 from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
-    check_http,
-    check_security,
     http_option,
     insecure_option,
     option,
@@ -22,6 +20,7 @@ from cli.options import (
     trust_options,
 )
 from cli.plan import RESUME_NEVER, plan_run
+from cli.security import check_http, check_security
 from cli.stopping import StopFlag
 from cli.summary import print_summary
 from cli.supervisor import LocalRun, Supervisor
@@ -29,7 +28,7 @@ from cli.view import choose_view, say
 from coordinator.run_directory import RunDirectory
 from wire.address import check_address
 from wire.sampling import TEMPERATURE_RANGE, is_temperature
-from wire.transport import check_free
+from wire.tcp import check_free
 
 WORKERS_MAX = 256
 

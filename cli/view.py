@@ -21,6 +21,7 @@ from coordinator.facts import (
     CheckpointDurable,
     CheckpointFailed,
     CheckpointPassedOver,
+    ConnectionRefused,
     Fact,
     GradNotCounted,
     HeldOutEvaluated,
@@ -185,6 +186,8 @@ def describe(fact: Fact) -> str:
             return f"{fact.name} lost: {fact.reason}{freed} (workers {fact.world_size})"
         case PeerRefused():
             return f"refused {fact.name}: {fact.text}"
+        case ConnectionRefused():
+            return f"refused connection {fact.count}, from {fact.address}: it {fact.wrong}"
         case MessageDropped():
             return f"dropped message {fact.count}: {fact.reason}" if _is_worth(fact.count) else ""
         case GradNotCounted():

@@ -6,13 +6,22 @@ import re
 import secrets
 import socket
 from functools import partial
+from pathlib import Path
 
 import click
 
 from cli import errors
 from cli.errors import UsageError
 from cli.kernels import make_engine
-from cli.options import check_security, insecure_option, option, parent_option
+from cli.options import (
+    health_file_option,
+    insecure_option,
+    key_option,
+    option,
+    parent_option,
+)
+from cli.pulse import Pulse
+from cli.security import Keys, check_security, client_key_of
 from cli.stopping import StopFlag
 from cli.version import versions
 from cli.view import say
@@ -25,7 +34,8 @@ STABLE_CHARACTERS = 48  # of a name; the rest tells one process from another
 
 @click.command()
 @option("--connect", metavar="ADDRESS", required=True, help="The coordinator's tcp://host:port.")
-@option("--name", help="What the coordinator calls it; the host's name by default.")
+@key_option
+@option("--name", help="What the coordinator calls it; its key's or its host's name by default.")
 @option(
     "--max-idle",
     type=click.FloatRange(min=0),
@@ -33,13 +43,21 @@ STABLE_CHARACTERS = 48  # of a name; the rest tells one process from another
     help="Leave after so long without a coordinator; by default, never.",
 )
 @insecure_option
+@health_file_option
 @parent_option
 def worker(
-    connect: str, name: str | None, max_idle: float | None, insecure: bool, parent: int | None
+    connect: str,
+    key: Path | None,
+    name: str | None,
+    max_idle: float | None,
+    insecure: bool,
+    health_file: Path | None,
+    parent: int | None,
 ) -> int:
     """Join a run and compute gradients until it is done."""
     stop = StopFlag(parent)
-    check_security(check_target(connect), insecure, say)
+    check_security(check_target(connect), insecure, say, Keys("--key", key))
+    client_key = client_key_of(key)
     host = socket.gethostname()
     if max_idle is not None and math.isnan(max_idle):
         raise UsageError("expected a number of seconds, got nan — --max-idle")
@@ -47,14 +65,23 @@ def worker(
         raise UsageError(
             f"expected a name of 1 to 64 letters, digits, - . _, got {name!r} — --name"
         )
+    key_name = "" if client_key is None else client_key.name
     identity = Identity(
-        name=f"{(name or host)[:STABLE_CHARACTERS]}-{secrets.token_hex(4)}",
+        name=f"{(name or key_name or host)[:STABLE_CHARACTERS]}-{secrets.token_hex(4)}",
         host=host,
         pid=os.getpid(),
         versions=versions(),
     )
     with stop:
-        service = WorkerService(identity, connect, max_idle, partial(make_engine, say=say), say)
+        service = WorkerService(
+            identity,
+            connect,
+            client_key,
+            max_idle,
+            partial(make_engine, say=say),
+            say,
+            Pulse(health_file).beat,
+        )
         outcome = service.serve(stop)
     if outcome.failure is not None:
         click.secho(f"gradflock: {outcome.failure}", fg="red", err=True)

@@ -8,7 +8,7 @@ from coordinator.facts import PeerRefused
 from coordinator.members import Member
 from coordinator.status import REFUSALS_KEPT, Refusal
 from engine.config import WorkConfig
-from wire.messages import CONFIG, GRADIENT, NUMERICS, QUARANTINE, Grad, Ready, Refuse
+from wire.messages import CONFIG, GRADIENT, KEY, NUMERICS, QUARANTINE, Grad, Ready, Refuse
 
 NAME_CHARACTERS_MAX = 64  # of what a peer says of itself, in a log
 DIGEST_CHARACTERS = 12  # of a digest, for people
@@ -18,6 +18,7 @@ REASONS = {  # code of a refusal -> why a member is lost
     NUMERICS: "its arithmetic rounds otherwise",
     GRADIENT: "its gradient does not fit",
     QUARANTINE: "it has lied",
+    KEY: "its key was revoked",
 }
 
 
@@ -70,6 +71,13 @@ class Admissions:
         return QUARANTINE, (
             f"expected the gradient that the coordinator computes itself, got other bits from"
             f" {member_name} — step {step + 1}; check that machine's memory and what it runs"
+        )
+
+    def shut_out(self, key_name: str) -> tuple[str, str]:
+        """Give code and text for whoever has a key that was revoked."""
+        return KEY, (
+            f"expected a key that is allowed, got {printable(key_name)!r}, which was revoked"
+            " — keys; ask for a new one, made by gradflock keys new"
         )
 
     def refuse(self, peer: Peer, name: str, code: str, text: str) -> list[Effect]:

@@ -41,6 +41,27 @@ class StrangerArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class StrangerLeft:
+    """A connection ended before a message came.
+
+    Attributes:
+        address: it came from, for people.
+        wrong: what it did, or had.
+    """
+
+    address: str
+    wrong: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    """The key of a peer that is in was revoked; nothing that it says arrives any more."""
+
+    peer: Peer
+    key_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Departed:
     """A connection ended, or can take no more."""
 
@@ -147,6 +168,8 @@ Event: TypeAlias = (
     | Received
     | Garbled
     | StrangerArrived
+    | StrangerLeft
+    | KeyRevoked
     | Departed
     | Saved
     | SaveFailed

@@ -54,6 +54,21 @@ class PeerRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionRefused:
+    """A connection ended before a message came.
+
+    Attributes:
+        address: it came from.
+        wrong: what it did, or had.
+        count: of such connections so far; not each of many has a fact.
+    """
+
+    address: str
+    wrong: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class MessageDropped:
     """Something from a peer was counted and otherwise ignored."""
 
@@ -183,6 +198,7 @@ Fact: TypeAlias = (
     | MemberJoined
     | MemberLost
     | PeerRefused
+    | ConnectionRefused
     | MessageDropped
     | GradNotCounted
     | BranchHedged

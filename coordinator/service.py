@@ -50,6 +50,7 @@ from engine.optimizer import Moments
 from engine.run import Run
 from engine.shards import cursor
 from wire.codec import decode, encode
+from wire.doorkeeper import Doorkeeper
 from wire.errors import MalformedFrame, VersionMismatch
 from wire.transport import Listener
 
@@ -69,6 +70,8 @@ class Deployment:
         resumed: the checkpoint to go on from, or None for a new run.
         make_engine: gives the engine of a name; called in other threads too.
         keep: which checkpoints stay.
+        keeper: of the keys of those who may join; None opens a plain socket.
+        beat: told often that the loop turns: the monotonic clock, and what is wrong, if anything.
     """
 
     directory: RunDirectory
@@ -81,6 +84,8 @@ class Deployment:
     status_bind: str
     memory_growth_bytes: int
     keep: Keep
+    keeper: Doorkeeper | None
+    beat: Callable[[float, str], None]
 
 
 class CoordinatorService:
@@ -159,9 +164,11 @@ class CoordinatorService:
             AddressInUse, TransportError: the address cannot be bound.
         """
         deployment = self._deployment
+        keeper = deployment.keeper
+        security = None if keeper is None else keeper.security
         with (
             self._metrics,
-            Listener(deployment.bind) as listener,
+            Listener(deployment.bind, security=security) as listener,
             Beside(lambda: computer(deployment.run, self._make_engine), listener.wake) as computing,
             Beside(self._make_writer, listener.wake) as saving,
             StatusDoor(deployment.status_bind) as door,
@@ -193,11 +200,14 @@ class CoordinatorService:
             return
         self._looked_s = now
         for stranger in listener.strangers():
-            reason = f"a connection said nothing: it {stranger}"
-            self._handle(listener, events.Garbled(b"", reason))
+            self._handle(listener, events.StrangerLeft(stranger.address, stranger.wrong))
+        if (keeper := self._deployment.keeper) is not None:
+            for peer, key_name in keeper.look(listener, now):
+                self._handle(listener, events.KeyRevoked(peer, key_name))
         if complaint := watch.complaint(now):
             self._handle(listener, events.Failed(complaint))
         door.answer(lambda: to_json(self._state.status(now)))
+        self._deployment.beat(now, self._state.trouble(now))
 
     def _drain(self, listener: Listener) -> None:
         for _ in range(MESSAGES_PER_TURN):

@@ -155,6 +155,14 @@ class Sessions:
         self._members.forget(member.sid)
         return lost + self._admissions.refuse(member.peer, member.name, code, text)
 
+    def shut_out(self, peer: events.Peer, key_name: str, now: float) -> list[Effect]:
+        """End the session of a peer whose key was revoked."""
+        code, text = self._admissions.shut_out(key_name)
+        member = self._members.of_peer(peer)
+        if member is None:
+            return self._admissions.refuse(peer, f"a peer with key {key_name!r}", code, text)
+        return self.expel(member, code, text, now)
+
     def quarantine(self, name: str, step: int, now: float) -> list[Effect]:
         """Keep a worker that has lied out for good."""
         code, text = self._admissions.quarantine(name, step)

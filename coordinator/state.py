@@ -27,6 +27,7 @@ from coordinator.saves import Saves
 from coordinator.sessions import Sessions
 from coordinator.settings import Settings
 from coordinator.status import ACCEPTED, STRICT, Status
+from coordinator.thinning import Thinning
 from coordinator.training import Training
 from engine.config import WorkConfig
 from wire import messages
@@ -88,7 +89,8 @@ class CoordinatorState:
         self._started_s = self._step_opened_s = 0.0
         self._rate = Rate()
         self._liar_failure: str | None = None  # with which to leave, once the run has gone back
-        self._dropped = 0
+        self._dropped = self._strangers = 0
+        self._stranger_lines = Thinning()
 
     def handle(self, event: events.Event, now: float) -> list[Effect]:
         """Give what is to be done about an event, in order."""
@@ -105,6 +107,10 @@ class CoordinatorState:
                 return self._drop(reason) + self._sessions.start_over(peer, now)
             case events.StrangerArrived(peer, text):
                 return self._admissions.refuse(peer, "a stranger", VERSION, text)
+            case events.StrangerLeft(address, wrong):
+                return self._on_stranger(address, wrong, now)
+            case events.KeyRevoked(peer, key_name):
+                return self._sessions.shut_out(peer, key_name, now)
             case events.Started():
                 self._started_s = self._step_opened_s = now
                 self._sessions.start(now)
@@ -169,6 +175,10 @@ class CoordinatorState:
                 for member in members
             ),
         )
+
+    def trouble(self, now: float) -> str:
+        """Say what keeps the run from being sound, for people; empty if nothing does."""
+        return self._phases.save_trouble(now)
 
     # ---- the run ----------------------------------------------------------------------------
 
@@ -336,6 +346,12 @@ class CoordinatorState:
         if self._liar_failure is not None:
             return self._phases.leave(STOPPING, self._liar_failure, now)
         return self._phases.go_on(now) + self._sessions.grant(now)
+
+    def _on_stranger(self, address: str, wrong: str, now: float) -> list[Effect]:
+        self._strangers += 1
+        if not self._stranger_lines.has_line(now):
+            return []
+        return [Tell(facts.ConnectionRefused(address, wrong, self._strangers))]
 
     def _drop(self, reason: str) -> list[Effect]:
         self._dropped += 1

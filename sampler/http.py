@@ -6,12 +6,11 @@ handed over, and its pieces come back into a queue.
 
 import asyncio
 import errno
-import json
 import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
@@ -19,13 +18,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
 from engine.errors import EngineError
 from sampler import completions
+from sampler.api_keys import ApiKeys
 from sampler.completions import BadRequest, CompletionRequest, error_body, read_request
 from sampler.model import ModelDiverged, ServedModel
 from sampler.observed import Observed
@@ -33,10 +33,10 @@ from sampler.openapi import BODY_BYTES_MAX, document
 from sampler.order import Order, Piece
 from sampler.patience import IDLE_S, PatientProtocol
 from sampler.refusals import Refused, bad, busy, gone, no_model, unavailable
+from sampler.streaming import END, Events, event, taken
 from wire.errors import AddressInUse, TransportError
 
 BODY_S = 10.0  # how long a body may take to come
-TAKE_S = 10.0  # how long a reader may take nothing of a stream
 LOOK_S = 0.25  # how often one who waits for an answer is looked after
 CONNECTIONS_MAX = 512  # half of the files that a process may have open by default
 UNTAKEN_BYTES = 64 * 1024  # that the system holds of a reply; connections inherit it
@@ -74,25 +74,6 @@ class Desk(Protocol):
     def cancel(self, order: Order) -> None: ...
 
 
-class Events(StreamingResponse):
-    """A stream of events; `on_end` is called when it ends, however it ends.
-
-    A generator's own `finally` is not enough: cut short while an event is being sent, it is closed
-    only when it is collected.
-    """
-
-    def __init__(self, events: AsyncIterator[str], on_end: Callable[[], None]) -> None:
-        headers = {"Cache-Control": "no-cache"}
-        super().__init__(events, media_type="text/event-stream", headers=headers)
-        self._on_end = on_end
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._on_end()
-
-
 class HttpDoor:
     """A server of its own thread.
 
@@ -101,9 +82,19 @@ class HttpDoor:
     """
 
     def __init__(
-        self, desk: Desk, observed: Observed, host: str, port: int, page: bytes, version: str
+        self,
+        desk: Desk,
+        observed: Observed,
+        host: str,
+        port: int,
+        page: bytes,
+        version: str,
+        api_keys: Collection[str] = (),
     ) -> None:
         """Bind, and begin to answer.
+
+        Args:
+            api_keys: one of which a request must have; none asks for none.
 
         Raises:
             AddressInUse: another process has the address.
@@ -114,7 +105,7 @@ class HttpDoor:
         self.address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
-                App(desk, observed, page, version).starlette(),
+                App(desk, observed, page, version, api_keys).starlette(),
                 http=PatientProtocol,
                 ws="none",
                 lifespan="off",
@@ -144,11 +135,14 @@ class HttpDoor:
 class App:
     """The routes, and what each answers."""
 
-    def __init__(self, desk: Desk, observed: Observed, page: bytes, version: str) -> None:
+    def __init__(
+        self, desk: Desk, observed: Observed, page: bytes, version: str, api_keys: Collection[str]
+    ) -> None:
         self._desk = desk
         self._observed = observed
         self._page = page
         self._version = version
+        self._api_keys = api_keys
         self._num_streams = 0
 
     def starlette(self) -> Starlette:
@@ -160,7 +154,7 @@ class App:
             "/metrics": lambda: Response(
                 self._observed.render(), media_type="text/plain; version=0.0.4"
             ),
-            "/openapi.json": lambda: JSONResponse(document(self._version)),
+            "/openapi.json": lambda: JSONResponse(document(self._version, bool(self._api_keys))),
         }
         routes = [Route(path, _answering(answer)) for path, answer in simple.items()]
         routes += [
@@ -170,7 +164,13 @@ class App:
             Route("/v1/completions", self._complete, methods=["POST"]),
         ]
         handlers: dict[Any, Any] = {HTTPException: _http_error, Refused: _refusal}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        middleware = []
+        if self._api_keys:
+            middleware = [Middleware(ApiKeys, self._api_keys, {*simple, "/readyz"}, self._unknown)]
+        return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
+
+    def _unknown(self) -> None:
+        self._observed.answered("http", "401", 0.0)
 
     async def _ready(self, _request: Request) -> Response:
         model = self._newest()
@@ -222,7 +222,7 @@ class App:
         if asked.stream:
             self._num_streams += 1
             events = self._stream(asked, order, envelope, pieces)
-            return Events(_taken(events), lambda: self._end(order))
+            return Events(taken(events), lambda: self._end(order))
         try:
             return JSONResponse(envelope | await _whole(request, asked, order, pieces))
         finally:
@@ -242,7 +242,7 @@ class App:
         while ended < order.choices:
             outcome = await pieces.get()
             if isinstance(outcome, ModelDiverged):
-                yield _event(unavailable(str(outcome)).body)
+                yield event(unavailable(str(outcome)).body)
                 return
             for piece in outcome:
                 is_first = piece.choice not in shown
@@ -251,11 +251,11 @@ class App:
                 choice = completions.choice_of(asked, order, piece, offset, is_first)
                 tokens += piece.tokens
                 ended += bool(piece.finish_reason)
-                yield _event({**envelope, "choices": [choice], **extra})
+                yield event({**envelope, "choices": [choice], **extra})
         if asked.include_usage:
             usage = completions.usage(order, tokens)
-            yield _event({**envelope, "choices": [], "usage": usage})
-        yield "data: [DONE]\n\n"
+            yield event({**envelope, "choices": [], "usage": usage})
+        yield END
         self._observed.answered("http", "200", time.monotonic() - began_s)
 
     def _end(self, order: Order) -> None:
@@ -307,22 +307,6 @@ async def _whole(
     return {"choices": choices, "usage": completions.usage(order, tokens)}
 
 
-async def _taken(events: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Pass a stream on for as long as somebody takes it.
-
-    The server comes for the next event once the last one was taken.
-    """
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None
-    async for event in events:
-        timer = loop.call_later(TAKE_S, task.cancel)
-        try:
-            yield event
-        finally:
-            timer.cancel()
-
-
 async def _body(request: Request) -> bytes:
     async def read() -> bytes:
         chunks: list[bytes] = []
@@ -352,10 +336,6 @@ def _offset(asked: CompletionRequest, order: Order, piece: Piece) -> int:
 
 def _model(model_id: str, created: int) -> dict[str, Any]:
     return {"id": model_id, "object": "model", "created": created, "owned_by": "gradflock"}
-
-
-def _event(values: dict[str, Any]) -> str:
-    return f"data: {json.dumps(values)}\n\n"
 
 
 def _answering(answer: Callable[[], Response]) -> Callable[[Request], Response]:

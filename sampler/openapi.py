@@ -15,8 +15,12 @@ from wire.sampling import TEMPERATURE_MAX, TEMPERATURE_MIN
 BODY_BYTES_MAX = 64 * 1024  # 128 prompts of the largest usual block size
 
 
-def document(version: str) -> dict[str, Any]:
-    """Give the OpenAPI 3.1 document."""
+def document(version: str, has_api_keys: bool) -> dict[str, Any]:
+    """Give the OpenAPI 3.1 document.
+
+    Args:
+        has_api_keys: what is below /v1 needs one.
+    """
     error = {"description": "Refused.", "content": _json({"$ref": "#/components/schemas/Error"})}
 
     def get(content: dict[str, Any], *refusals: int) -> dict[str, Any]:
@@ -41,22 +45,31 @@ def document(version: str) -> dict[str, Any]:
         | {str(code): error for code in (400, 404, 408, 413, 429, 503)},
     }
     text = {"schema": {"type": "string"}}
+    paths: dict[str, dict[str, Any]] = {
+        "/v1/completions": {"post": complete},
+        "/v1/models": get(_json(models)),
+        "/v1/models/{model_id}": one_model,
+        "/health": get(anything),
+        "/healthz": get(anything),
+        "/readyz": get(anything, 503),
+        "/version": get(anything),
+        "/metrics": get({"text/plain": text}),
+        "/openapi.json": get(anything),
+        "/": get({"text/html": text}),
+    }
+    components: dict[str, Any] = {"schemas": _answers()}
+    if has_api_keys:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for path, operations in paths.items():
+            if path.startswith("/v1/"):
+                for operation in operations.values():
+                    operation["security"] = [{"key": []}]
+                    operation["responses"]["401"] = error
     return {
         "openapi": "3.1.0",
         "info": {"title": "gradflock sampler", "version": version},
-        "paths": {
-            "/v1/completions": {"post": complete},
-            "/v1/models": get(_json(models)),
-            "/v1/models/{model_id}": one_model,
-            "/health": get(anything),
-            "/healthz": get(anything),
-            "/readyz": get(anything, 503),
-            "/version": get(anything),
-            "/metrics": get({"text/plain": text}),
-            "/openapi.json": get(anything),
-            "/": get({"text/html": text}),
-        },
-        "components": {"schemas": _answers()},
+        "paths": paths,
+        "components": components,
     }
 
 

@@ -17,6 +17,7 @@ from sampler.observed import Observed
 from sampler.order import Order, Piece
 from sampler.sampling import Sampling
 from sampler.socket_door import SocketDoor
+from wire.doorkeeper import Doorkeeper
 from wire.sampling import BUSY, SampleReply
 from wire.transport import Listener
 
@@ -50,15 +51,26 @@ class SamplerService:
         is_draining: it is about to stop, and takes no more requests.
     """
 
-    def __init__(self, run_dir: Path, bind: str, observe: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        bind: str,
+        keeper: Doorkeeper | None,
+        observe: Callable[[str], None],
+        beat: Callable[[float, str], None],
+    ) -> None:
         """Make the service; nothing is bound yet.
 
         Args:
+            keeper: of the keys of those who may ask; None opens a plain socket.
             observe: told every line that a person may want to read.
+            beat: told often that the loop turns: the monotonic clock, and what is wrong.
         """
         self.models = Models(run_dir)
         self.is_draining = False
         self._bind = bind
+        self._keeper = keeper
+        self._beat = beat
         self._observe = observe
         self._observed = Observed()
         self._sampling = Sampling()
@@ -95,7 +107,8 @@ class SamplerService:
         Raises:
             AddressInUse, TransportError: an address cannot be bound.
         """
-        with Listener(self._bind, FRAME_BYTES_MAX) as listener:
+        security = None if self._keeper is None else self._keeper.security
+        with Listener(self._bind, FRAME_BYTES_MAX, security) as listener:
             self._wake = listener.wake
             door = SocketDoor(self.models, listener.send, lambda: secrets.randbits(32))
             self._refresh()
@@ -119,7 +132,12 @@ class SamplerService:
         for order in door.forget(listener.departed()):
             self._sampling.cancel(order)
         for stranger in listener.strangers():
-            self._refuse(f"a connection said nothing: it {stranger}")
+            self._refuse(f"a connection {stranger}")
+        now = time.monotonic()
+        if self._keeper is not None:
+            for _, key_name in self._keeper.look(listener, now):
+                self._observe(f"the key {key_name!r} was revoked: its connection is cut")
+        self._beat(now, "")
         self._refresh()
         self._read(listener, door)
         self._take_handed()

@@ -44,7 +44,7 @@ THIRD_PARTY = {  # package -> the files that may import it
         *("engine/vector.py", "engine/encode.py", "engine/kernels.py", "engine/compiled.py"),
         "engine/decode.py",
     ),
-    "starlette": ("sampler/http.py",),
+    "starlette": ("sampler/http.py", "sampler/streaming.py", "sampler/api_keys.py"),
     "uvicorn": ("sampler/http.py", "sampler/patience.py"),
     "h11": ("sampler/patience.py",),
     "prometheus_client": ("sampler/observed.py",),
@@ -55,6 +55,7 @@ EDGE = (
     "*/service.py",
     "coordinator/beside.py",
     "sampler/http.py",
+    "sampler/streaming.py",
     "sampler/models.py",
     "sampler/patience.py",
     "cli/*",
@@ -66,6 +67,8 @@ EDGE = (
     "coordinator/metrics.py",
     "wire/transport.py",
     "wire/security.py",
+    "wire/tcp.py",
+    "wire/keyring.py",
 )
 OF_THE_EDGE = {
     *("datetime", "time", "secrets", "uuid"),

@@ -5,8 +5,9 @@ WireError
 │   ├── DigestMismatch    they were changed on the way
 │   └── PayloadMismatch   a payload is not as long as its header says
 ├── VersionMismatch   the peer speaks another version of the protocol
-└── TransportError    an address cannot be used here
-    └── AddressInUse      somebody else has it
+├── TransportError    an address cannot be used here
+│   └── AddressInUse      somebody else has it
+└── KeysError         keys cannot be used
 """
 
 
@@ -59,3 +60,7 @@ class AddressInUse(TransportError):
             " — stop that process, or choose another with --bind (train: --sampler-bind; HTTP:"
             " --http)"
         )
+
+
+class KeysError(WireError):
+    """Raised when keys cannot be used: they are damaged, missing, or others can read them."""

@@ -7,8 +7,8 @@ identity one peer may take another's seat, and its heartbeats can abort a proces
 Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_socket_monitor(3).
 """
 
-import errno
 import socket
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +18,18 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from wire.address import check_address, check_target
-from wire.errors import AddressInUse, TransportError
+from wire.errors import AddressInUse
+from wire.keys import Allowlist, ClientKey, ServerKey
+from wire.security import (
+    FAILURES,
+    NO_ZMTP,
+    ZAP_DOMAIN,
+    Guard,
+    secure_client,
+    wrong_with_client,
+    wrong_with_server,
+)
+from wire.tcp import hang_up, not_of_this_machine, peer_address
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
 RECEIVE_MESSAGES = 16  # waiting from one peer; bounds what a flood can make us hold
@@ -27,18 +38,10 @@ KEEPALIVE_S = (30, 10, 3)  # idle time, then this often, so many times: frees wh
 HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
+GONE_KEPT = 1024  # peers whose connection has ended; none leaves more unread than fits in a queue
+UNSEEN = "an unknown address"  # of a connection that had ended before it was looked at
 WAKES_READ = 64  # at once; more are read in the next wait
 GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
-
-_FAILURES = (
-    zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.Event.HANDSHAKE_FAILED_PROTOCOL,
-    zmq.Event.HANDSHAKE_FAILED_AUTH,
-)
-_MECHANISM = int(zmq.Event.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH)
-_HUNG_UP = (errno.EPIPE, errno.ECONNRESET)  # any other number is left from something before
-# libzmq ends these connections at the first byte that does not fit, and says no more about them.
-_NO_ZMTP = "speaks no ZMTP 3, or has another kind of socket"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +57,20 @@ class Change:
     reason: str = ""
 
 
-def check_free(address: str) -> None:
-    """Make sure that an address could be bound, without ever accepting a connection on it.
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A connection that ended before a message came.
 
-    Raises:
-        AddressInUse: another process has the address.
-        TransportError: the address is not one of this machine's, or not an address.
+    Attributes:
+        address: it came from, for people.
+        wrong: what it did, or had: "speaks no ZMTP 3".
     """
-    host, _, port = check_address(address).removeprefix("tcp://").rpartition(":")
-    host, port = host.strip("[]").replace("*", "0.0.0.0"), port.replace("*", "0")
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse(address) from None
-        raise _not_of_this_machine(address, error.strerror or str(error)) from None
 
+    address: str
+    wrong: str
 
-def _not_of_this_machine(address: str, reason: str) -> TransportError:
-    return TransportError(
-        f"expected an address of this machine, got {address!r} ({reason})"
-        " — bind; give one of its own, or 127.0.0.1"
-    )
-
-
-def _failure(event: int, value: int) -> str:
-    """Say what a peer did wrong whose handshake failed; what it is called comes before."""
-    if event == zmq.Event.HANDSHAKE_FAILED_AUTH:
-        return "failed authentication"
-    if event == zmq.Event.HANDSHAKE_FAILED_NO_DETAIL:
-        if value in _HUNG_UP:  # perhaps because it saw first that the two ends do not fit
-            return "hung up during the handshake; it may want CURVE keys or another kind of socket"
-        return "fell silent during the handshake"
-    if value == _MECHANISM:
-        return "has other security: one end uses CURVE keys, the other does not"
-    return "breaks ZMTP's rules in the handshake"
+    def __str__(self) -> str:
+        return f"from {self.address}: it {self.wrong}"
 
 
 class _Socket:
@@ -114,14 +93,14 @@ class _Socket:
         self._socket.set(zmq.TCP_KEEPALIVE_INTVL, interval_s)
         self._socket.set(zmq.TCP_KEEPALIVE_CNT, count)
         # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
-        self._socket.set(zmq.ZAP_DOMAIN, b"gradflock")
+        self._socket.set(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
         self._monitor = self._socket.get_monitor_socket()
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has arrived, or after timeout_s seconds."""
         self._poll(timeout_s)
 
-    def _poll(self, timeout_s: float, *others: socket.socket) -> None:
+    def _poll(self, timeout_s: float, *others: "socket.socket | zmq.Socket[bytes]") -> None:
         poller = zmq.Poller()
         for one in (self._socket, self._monitor, *others):
             poller.register(one, zmq.POLLIN)
@@ -154,11 +133,17 @@ class Listener(_Socket):
         address: where it really listens, the port filled in if 0 was asked for.
     """
 
-    def __init__(self, address: str, frame_bytes_max: int = FRAME_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        address: str,
+        frame_bytes_max: int = FRAME_BYTES_MAX,
+        security: tuple[ServerKey, Allowlist] | None = None,
+    ) -> None:
         """Bind.
 
         Args:
             frame_bytes_max: a peer that announces a larger frame is cut off.
+            security: our CURVE key, and whose keys are let in; None is a plain socket.
 
         Raises:
             AddressInUse: another process has the address.
@@ -169,20 +154,26 @@ class Listener(_Socket):
         super().__init__(zmq.ROUTER, frame_bytes_max)
         self._socket.set(zmq.IPV6, "[" in address)
         self._socket.set(zmq.ROUTER_MANDATORY, 1)
+        self._guard = None if security is None else Guard(self._context, self._socket, *security)
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
         self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
+        self._key_of_peer: dict[bytes, str] = {}
+        self._address_of_connection: dict[int, str] = {}  # of those that are open
+        self._unwelcome: deque[bytes] = deque(maxlen=GONE_KEPT)  # what they have said is not heard
+        self._gone: deque[bytes] = deque(maxlen=GONE_KEPT)  # something of theirs may be unread
         self._departed: list[bytes] = []
         self._failure = ""  # of the handshake whose connection is the next to end
-        self._strangers: list[str] = []
+        self._refused = 0  # by the guard, whose connections have not ended yet
+        self._strangers: list[Stranger] = []
         try:
             self._socket.bind(address.removesuffix(":0") + ":*" if is_any_port else address)
         except zmq.ZMQError as error:
             self.close()
             if error.errno == zmq.EADDRINUSE:
                 raise AddressInUse(address) from None
-            raise _not_of_this_machine(address, zmq.strerror(error.errno or 0)) from None
+            raise not_of_this_machine(address, zmq.strerror(error.errno or 0)) from None
         self.address = self._socket.get_string(zmq.LAST_ENDPOINT)
 
     def wake(self) -> None:
@@ -192,28 +183,49 @@ class Listener(_Socket):
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has arrived, when somebody wakes it, or after timeout_s seconds."""
-        self._poll(timeout_s, self._ear)
+        if self._guard is None:
+            self._poll(timeout_s, self._ear)
+        else:
+            self._poll(timeout_s, self._ear, self._guard.inbox)
+            self._strangers += [Stranger(*refused) for refused in self._guard.judge()]
         with suppress(BlockingIOError):
             self._ear.recv(WAKES_READ)
 
     def close(self, linger_ms: int = GOODBYE_MS) -> None:
         """Close, giving messages already sent a moment to leave."""
+        if self._guard is not None:
+            self._guard.close()
         super().close(linger_ms)
         self._bell.close()
         self._ear.close()
 
     def receive(self) -> tuple[bytes, list[bytes]] | None:
         """Give the next message and the peer it came from, or None."""
-        try:
-            peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return None
-        if frames:
-            connection = int(frames[0].get(zmq.SRCFD))
-            if self._peer_of_connection.get(connection) != peer.bytes:
-                self._note_endings()  # of whoever had this descriptor before
-                self._peer_of_connection[connection] = peer.bytes
-        return peer.bytes, [frame.bytes for frame in frames]
+        while True:
+            try:
+                peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return None
+            if frames:
+                self._meet(peer.bytes, frames[0])
+            if peer.bytes not in self._unwelcome:
+                return peer.bytes, [frame.bytes for frame in frames]
+
+    def _meet(self, peer: bytes, frame: zmq.Frame) -> None:
+        """Take note of whose connection it is, the first time that something comes through it."""
+        connection = int(frame.get(zmq.SRCFD))
+        if self._peer_of_connection.get(connection) == peer or peer in self._gone:
+            return
+        self._note_endings()  # of whoever had this descriptor before
+        key = "" if self._guard is None else str(frame.get("User-Id"))
+        if connection in self._address_of_connection:
+            self._peer_of_connection[connection] = peer
+            self._key_of_peer[peer] = key
+        else:  # it has ended, and this was read late; another may get its descriptor
+            self._note_departure(peer)
+        if self._guard is not None and self._guard.allowlist.objection(key):
+            self._unwelcome.append(peer)  # it was let in before the list changed
+            self.cut(peer)
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
         """Queue a message; False if the peer is gone, or so far behind that it should be."""
@@ -225,29 +237,71 @@ class Listener(_Socket):
             return False
         return True
 
+    def allow(self, allowlist: Allowlist) -> list[tuple[bytes, str]]:
+        """Let in nobody but whom this list has.
+
+        Returns:
+            Peers that are in and should not be, with the names of their keys. They are not heard
+            any more, and can be told before they are cut.
+        """
+        assert self._guard is not None, "only a socket with keys has a list"
+        self._guard.allowlist = allowlist
+        found = [
+            (peer, allowlist.name_of(key))
+            for peer, key in self._key_of_peer.items()
+            if allowlist.objection(key) and peer not in self._unwelcome
+        ]
+        self._unwelcome.extend(peer for peer, _ in found)
+        return found
+
+    def cut(self, peer: bytes) -> None:
+        """End a peer's connection, if it still has one; libzmq has no call for that."""
+        self._note_endings()
+        for connection, whose in self._peer_of_connection.items():
+            if whose == peer:
+                hang_up(connection)
+
     def departed(self) -> list[bytes]:
         """Give the peers whose connection has ended since the last call."""
         self._note_endings()
         departed, self._departed = self._departed, []
         return departed
 
-    def strangers(self) -> list[str]:
-        """Say what each connection did that ended before a message came, since the last call."""
+    def strangers(self) -> list[Stranger]:
+        """Give each connection that ended before a message came, since the last call."""
         self._note_endings()
         strangers, self._strangers = self._strangers, []
         return strangers
 
     def _note_endings(self) -> None:
         for event in self._monitor_events():
-            if event["event"] in _FAILURES:
-                self._failure = _failure(event["event"], event["value"])
-            elif event["event"] == zmq.Event.DISCONNECTED:
-                peer = self._peer_of_connection.pop(int(event["value"]), None)
-                if peer is None:
-                    self._strangers.append(self._failure or f"{_NO_ZMTP}, or left without a word")
-                else:
-                    self._departed.append(peer)
-                self._failure = ""
+            kind, value = event["event"], int(event["value"])
+            if kind == zmq.Event.ACCEPTED:
+                self._address_of_connection[value] = peer_address(value)
+            elif kind == zmq.Event.HANDSHAKE_FAILED_AUTH:
+                self._refused += 1  # the guard has said why
+            elif kind in FAILURES:
+                has_keys = self._guard is not None
+                self._failure = wrong_with_client(kind, value, has_keys=has_keys)
+            elif kind == zmq.Event.DISCONNECTED:
+                self._note_end(value)
+
+    def _note_end(self, connection: int) -> None:
+        address = self._address_of_connection.pop(connection, "")
+        peer = self._peer_of_connection.pop(connection, None)
+        if peer is not None:
+            self._key_of_peer.pop(peer, None)
+            self._note_departure(peer)
+        elif not self._failure and self._refused:
+            self._refused -= 1
+        else:
+            wrong = self._failure or f"{NO_ZMTP}, or left without a word"
+            self._strangers.append(Stranger(address or UNSEEN, wrong))
+        self._failure = ""
+
+    def _note_departure(self, peer: bytes) -> None:
+        self._departed.append(peer)
+        self._gone.append(peer)
 
 
 class Connection(_Socket):
@@ -257,14 +311,20 @@ class Connection(_Socket):
         is_up: whether somebody was at the other end when `changes` was last asked.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: ClientKey | None = None) -> None:
         """Begin to connect.
+
+        Args:
+            key: None connects to a plain socket.
 
         Raises:
             TransportError: the address has not the form of one.
         """
         check_target(address)
         super().__init__(zmq.DEALER, FRAME_BYTES_MAX)
+        self._has_keys = key is not None
+        if key is not None:
+            secure_client(self._socket, key)
         self._socket.set(zmq.IPV6, "[" in address)
         # Not IMMEDIATE: with it, libzmq drops what has arrived but is not read yet when the
         # connection ends (socket_base_t::hiccuped), and the last word of a coordinator is BYE.
@@ -307,10 +367,10 @@ class Connection(_Socket):
         """Give what an event means, by those before it since the last attempt to connect."""
         if event == zmq.Event.HANDSHAKE_SUCCEEDED:
             return Change(is_up=True)
-        if event in _FAILURES:
-            self._failure = _failure(event, value)
+        if event in FAILURES:
+            self._failure = wrong_with_server(event, value, has_keys=self._has_keys)
         elif event == zmq.Event.DISCONNECTED:
-            reason = f"what listens there {self._failure or _NO_ZMTP}"
+            reason = f"what listens there {self._failure or NO_ZMTP}"
             self._failure, self._has_ended = "", True
             return Change(False, "the connection ended" if self.is_up else reason)
         elif event == zmq.Event.CLOSED:

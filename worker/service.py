@@ -20,6 +20,7 @@ from engine.gradient import Engine
 from engine.params import to_bytes
 from wire.codec import decode, encode
 from wire.errors import WireError
+from wire.keys import ClientKey
 from wire.transport import Connection
 from worker import events
 from worker.compute import probe_portion
@@ -39,17 +40,23 @@ class WorkerService:
         self,
         identity: Identity,
         address: str,
+        key: ClientKey | None,
         max_idle_s: float | None,
         make_engine: Callable[[str, ModelConfig], Engine],
         observe: Callable[[str], None],
+        beat: Callable[[float, str], None],
     ) -> None:
         """Make the machine; nothing is connected yet.
 
         Args:
+            key: None connects to a plain socket.
             make_engine: gives the engine of a name; called in another thread.
             observe: told every line that a person may want to read.
+            beat: told often that the loop turns: the monotonic clock, and what is wrong.
         """
         self._address = address
+        self._key = key
+        self._beat = beat
         self._make_engine = make_engine
         self._observe = observe
         rng = random.Random(secrets.randbits(64))
@@ -74,6 +81,7 @@ class WorkerService:
             self._perform(self._state.start(time.monotonic()))
             while self._exit is None:
                 self._turn()
+                self._beat(time.monotonic(), "")
                 if is_stopping():
                     self._handle(events.StopAsked())
         finally:
@@ -123,7 +131,7 @@ class WorkerService:
                 case Connect():
                     if self._connection is not None:
                         self._connection.close(linger_ms=0)  # its messages are of no use to others
-                    self._connection = Connection(self._address)
+                    self._connection = Connection(self._address, self._key)
                 case Prepare(work):
                     self._prepare(work)
                 case Compute(lo, hi, params, documents):

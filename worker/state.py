@@ -96,7 +96,7 @@ class WorkerState:
         self._progress_s = 0.0
         self._busy_s = 0.0  # when there last was something to do, or READY was said
         self._is_hello_due = False
-        self._has_said_waiting = False
+        self._said_waiting: str | None = None
         self._closed_reason = ""  # of the last connection, or attempt at one
         self._welcome: messages.Welcome | None = None
         self._work: WorkConfig | None = None
@@ -178,7 +178,7 @@ class WorkerState:
             self._phase = Phase.LEFT
             return [
                 Exit(
-                    f"expected a coordinator within {self._max_idle_s:g} s, got none"
+                    f"expected a coordinator within {self._max_idle_s:g} s, got none{self._why}"
                     f" — {self._address}; start it, or check the address"
                 )
             ]
@@ -213,11 +213,15 @@ class WorkerState:
         return now - self._idle_since_s > self._max_idle_s
 
     def _say_waiting(self) -> list[Effect]:
-        if self._has_said_waiting:
+        if self._said_waiting == self._closed_reason:
             return []
-        self._has_said_waiting = True
-        why = f" ({self._closed_reason})" if self._closed_reason else ""
-        return [Tell(f"no coordinator answers at {self._address} yet{why}; waiting for one")]
+        self._said_waiting = self._closed_reason
+        said = f"no coordinator answers at {self._address} yet{self._why}; waiting for one"
+        return [Tell(said)]
+
+    @property
+    def _why(self) -> str:
+        return f" ({self._closed_reason})" if self._closed_reason else ""
 
     # ---- messages ---------------------------------------------------------------------------
 
@@ -262,7 +266,7 @@ class WorkerState:
                 f" {welcome.v} and {welcome.heartbeat_s:g} s — welcome; run the same version"
             )
         self._welcome, self._work = welcome, work
-        self._search_s, self._has_said_waiting = SEARCH_S, False
+        self._search_s, self._said_waiting = SEARCH_S, None
         self._enter(Phase.PREPARING, now)
         return [Tell(f"joined run {welcome.run[:8]} at {self._address}"), Prepare(work)]
 

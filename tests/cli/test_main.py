@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 def _signals_and_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No command of these may see another's signals, variables or runs."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for name in ("CONFIG", "RUN_DIR", "SEED", "CONNECT", "INSECURE"):
+    for name in ("CONFIG", "RUN_DIR", "SEED", "CONNECT", "INSECURE", "KEY", "KEYS"):
         monkeypatch.delenv(f"GRADFLOCK_{name}", raising=False)
     monkeypatch.chdir(tmp_path)
     yield
@@ -119,6 +119,15 @@ def test_the_generator_of_the_run_has_no_seed(
         (["train", "--resume"], "expected --run-dir with --resume"),
         (["train", "--data", "no-such-file"], "expected a file of documents, got 'no-such-file'"),
         (["train", "--sampler-bind", "tcp://0.0.0.0:1", "--data", "none"], "add --insecure"),
+        (["coordinator", "--run-dir", "r", "--bind", "tcp://0.0.0.0:1"], "give --keys"),
+        (["coordinator", "--run-dir", "r", "--keys", "none"], "expected server.key, got none"),
+        (["worker", "--connect", "tcp://10.0.0.1:1"], "give --key (see gradflock keys new)"),
+        (["worker", "--connect", "tcp://10.0.0.1:1", "--key", "no.key"], "expected a key file"),
+        (["sample", "--connect", "tcp://10.0.0.1:1", "--key", "no.key"], "expected a key file"),
+        (["serve", "--run-dir", "r", "--keys", "none"], "expected server.key, got none"),
+        (["serve", "--run-dir", "r", "--api-key", ""], "expected an API key"),
+        (["keys", "new", "../up"], "expected a name of 1 to 48"),
+        (["keys", "revoke", "desk"], "gradflock keys new NAME --keys keys"),
         (["train", "--preset", "huge"], "'huge' is not one of"),
         (["train", "--steps", "many"], "'many' is not a valid integer"),
         (["train", "--no-such-flag"], "No such option"),
@@ -298,6 +307,15 @@ def test_the_file_may_be_named_by_a_variable(
     assert step_of(["sample", "--json"], capsys) == 3
 
 
+def test_keys_is_a_flag_in_a_file_although_it_is_a_command_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.toml").write_text('keys = "none"\n')
+
+    assert ended(["--config", "c.toml", "coordinator", "--run-dir", "r"]) == 2
+    assert "expected server.key, got none — none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -307,6 +325,7 @@ def test_the_file_may_be_named_by_a_variable(
         ("[bake]\nsteps = 5\n", "expected a flag and its value, got bake = "),
         ("steps = [5]\n", "expected a flag and its value, got steps = [5]"),
         ("train = 5\n", "expected a table [train], got 5"),
+        ("[keys]\nsteps = 5\n", "expected a flag and its value, got steps = 5"),
         ("steps 5\n", "expected a TOML file"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.errors import UsageError
-from cli.options import CheckpointEveryType, check_security, newest_run_dir, write_address
+from cli.options import CheckpointEveryType, newest_run_dir, write_address
 from cli.supervisor import LocalRun
 from coordinator.run_directory import RunDirectory
 from coordinator.settings import CheckpointEvery
@@ -91,29 +91,6 @@ def test_the_coordinator_is_given_what_was_said_and_nothing_else(tmp_path: Path)
         "--checkpoint-every=7",
         "--seed=0",
     ]
-
-
-@pytest.mark.parametrize("insecure", [False, True])
-def test_loopback_may_be_plain_without_a_word(insecure: bool) -> None:
-    said: list[str] = []
-
-    check_security("tcp://127.0.0.1:5555", insecure, said.append)
-
-    assert said == []
-
-
-def test_another_address_is_refused_unless_it_is_asked_for() -> None:
-    with pytest.raises(UsageError, match="add --insecure"):
-        check_security("tcp://0.0.0.0:5555", False, print)
-
-
-def test_an_address_that_others_reach_is_warned_of_once() -> None:
-    said: list[str] = []
-
-    check_security("tcp://0.0.0.0:5555", True, said.append)
-
-    (line,) = said
-    assert line.startswith("warning: tcp://0.0.0.0:5555 is plain")
 
 
 def test_an_address_file_holds_the_address_and_nothing_is_left_beside_it(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Crew:
         """Start one more on the same address and run, if one before it has begun that run."""
         self.starts.append(self._start(*self._command, "--resume=auto"))
 
-    def hire(self, address: str | None = None) -> str:
+    def hire(self, address: str | None = None, *flags: str) -> str:
         """Start one more worker and give its name.
 
         Args:
@@ -82,12 +82,12 @@ class Crew:
         """
         name = f"w{len(self.workers) + 1}"
         connect = f"--connect={address or self.address}"
-        self.workers[name] = self._lab.fork("worker", connect, f"--name={name}")
+        self.workers[name] = self._lab.fork("worker", connect, f"--name={name}", *flags)
         return name
 
-    def hire_and_wait(self, count: int, address: str | None = None) -> list[str]:
+    def hire_and_wait(self, count: int, address: str | None = None, *flags: str) -> list[str]:
         """Start so many workers and wait until all of them are members."""
-        names = [self.hire(address) for _ in range(count)]
+        names = [self.hire(address, *flags) for _ in range(count)]
         self.wait_for_members(names)
         return names
 

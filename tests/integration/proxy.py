@@ -35,6 +35,9 @@ class _Link:
     far: asyncio.StreamWriter
     sent_bytes: Counter[str] = field(default_factory=Counter)
     flip_at: dict[str, int] = field(default_factory=dict)
+    recorded: dict[str, bytearray] = field(
+        default_factory=lambda: {UP: bytearray(), DOWN: bytearray()}
+    )
 
     def close(self, *, is_abrupt: bool) -> None:
         for writer in (self.near, self.far):
@@ -53,6 +56,7 @@ class Proxy:
     Attributes:
         address: where workers connect to.
         accepted: how many connections there have been.
+        recorded: what has gone through each connection, by direction, as it left us.
         injected: how many delays, cuts, flips and swallowed connections there have been, by name.
     """
 
@@ -67,6 +71,7 @@ class Proxy:
         self._handshake_flips_left = 0
         self.accepted = 0
         self.injected: Counter[str] = Counter()
+        self.recorded: list[dict[str, bytearray]] = []
         self._loop = asyncio.new_event_loop()
         self._open = {UP: asyncio.Event(), DOWN: asyncio.Event()}
         for is_open in self._open.values():
@@ -157,6 +162,7 @@ class Proxy:
 
     def _link(self, near: asyncio.StreamWriter, far: asyncio.StreamWriter) -> _Link:
         link = _Link(near, far)
+        self.recorded.append(link.recorded)
         self._links.append(link)
         self._plan_flips(link)
         if self._handshake_flips_left:
@@ -177,7 +183,9 @@ class Proxy:
                     self.injected["delay"] += 1
                     await asyncio.sleep(self._rng.uniform(*self._delay_s[direction]))
                 await self._wait_until_open(direction)
-                writer.write(self._flipped(link, direction, data))
+                sent = self._flipped(link, direction, data)
+                link.recorded[direction] += sent
+                writer.write(sent)
                 await writer.drain()
             await self._wait_until_open(direction)
             writer.write_eof()

@@ -221,7 +221,7 @@ def test_bytes_that_are_not_zmtp_are_counted_and_reach_nobody(
     """A browser on the wrong port is worth a line at most, and must not be worth a crash."""
     callers.send_bytes_that_are_not_zmtp()
 
-    coordinator.wait_until_it_says("a connection said nothing")
+    coordinator.wait_until_it_says("refused connection")
     join(callers.dealer())
 
 

@@ -4,6 +4,7 @@ import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Timer
 
 import pytest
@@ -261,3 +262,23 @@ def test_waking_who_has_left_does_nothing() -> None:
         for _ in range(10_000):  # more than anybody reads
             listener.wake()
     listener.wake()
+
+
+def test_what_is_read_after_its_connection_has_ended_is_of_nobody_who_comes_later() -> None:
+    """A descriptor is given again: who gets it next is not whoever had it."""
+    others = [socket.socket() for _ in range(16)]  # made first: what ends is free for the listener
+    with Listener("tcp://127.0.0.1:0") as listener, ExitStack() as stack:
+        with Connection(listener.address) as connection:
+            until([connection], connection.changes)
+            connection.send([b"the last word"])
+        until([listener], lambda: listener.departed() + listener.strangers())
+        until([listener], listener.receive)
+        for other in map(stack.enter_context, others):
+            other.connect(("127.0.0.1", port_of(listener)))
+            listener.wait(0.1)
+        listener.departed()
+        stack.close()
+
+        strangers: list[object] = []
+        until([listener], lambda: strangers.extend(listener.strangers()) or len(strangers) == 16)
+        assert listener.departed() == []
