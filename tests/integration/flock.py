@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,10 +62,12 @@ class Process:
         *,
         forks: Forks | None = None,
         module: str = "cli",
+        on: Sequence[str] = (),
     ) -> None:
         """Start it.
 
         Args:
+            on: what begins the command line, to have it run elsewhere.
             forks: start it warm; None starts Python anew.
             module: what Python runs: `cli`, or a script of the tests'.
         """
@@ -74,15 +76,14 @@ class Process:
         if forks is not None:
             self._process = forks.start(arguments, environment, self._out, self._err)
         else:
-            self._process = self._start([module, *arguments], environment)
+            command = [*on, sys.executable, "-P", "-m", module, *arguments]
+            self._process = self._start(command, environment)
         self.pid = self._process.pid
 
-    def _start(
-        self, arguments: list[str], environment: dict[str, str]
-    ) -> "subprocess.Popen[bytes]":
+    def _start(self, command: list[str], environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         with self._out.open("wb") as out, self._err.open("wb") as err:
             return subprocess.Popen(
-                [sys.executable, "-P", "-m", *arguments],
+                command,
                 env=environment,
                 cwd=self._out.parent,
                 stdin=subprocess.DEVNULL,
@@ -196,10 +197,10 @@ class Lab:
             "GRADFLOCK_KERNELS": os.environ["GRADFLOCK_KERNELS"],  # see the fixture `kernels`
         }
 
-    def start(self, *arguments: str, **environment: str) -> Process:
-        """Start any command."""
+    def start(self, *arguments: str, on: Sequence[str] = (), **environment: str) -> Process:
+        """Start any command; `on` begins its command line, to have it run elsewhere."""
         stem = self._stem()
-        return self._keep(Process([*arguments], {**self.environment, **environment}, stem))
+        return self._keep(Process([*arguments], {**self.environment, **environment}, stem, on=on))
 
     def fork(self, *arguments: str) -> Process:
         """Start any command warm: what a process costs before it does something, it costs once."""
@@ -213,9 +214,9 @@ class Lab:
         stem = self._stem()
         return self._keep(Process([*arguments], self.environment, stem, module=module))
 
-    def run(self, *arguments: str, **environment: str) -> Process:
+    def run(self, *arguments: str, on: Sequence[str] = (), **environment: str) -> Process:
         """Start any command and wait for its end."""
-        process = self.start(*arguments, **environment)
+        process = self.start(*arguments, on=on, **environment)
         process.exit_code()
         return process
 
