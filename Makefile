@@ -16,7 +16,7 @@ INSTALL_TORCH := $(TORCH_PYTHON) -m pip -qq --disable-pip-version-check install 
 # and in order: they share runs.
 TWO := -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: help setup train test test-long test-torch soak sim check lint lock clean
+.PHONY: help setup train test test-long test-torch test-compose soak sim check lint lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,7 +27,7 @@ train: .venv/.train-installed ## train on this machine; make train ARGS="--worke
 	@$(BIN)/gradflock train $(ARGS)
 
 test: lint ## the gate: lint, then every test that is not marked long
-	$(BIN)/python -m pytest -m "not long and not soak" $(TWO)
+	$(BIN)/python -m pytest -m "not long and not soak and not compose" $(TWO)
 
 test-long: setup ## the trials that only .ci/run makes time for
 	$(BIN)/python -m pytest -m "long and not soak"
@@ -38,6 +38,13 @@ test-torch: $(TORCH_VENV)/.dev-installed ## what needs PyTorch; says so where it
 	else \
 		why=$$(printf '%s\n' "$$said" | tail -n 1); \
 		echo "nothing is tested: torch $(TORCH) cannot be installed here: $$why"; \
+	fi
+
+test-compose: setup ## the containers on a Docker engine; says so where none answers
+	@if docker info > /dev/null 2>&1; then \
+		$(BIN)/python -m pytest -m compose; \
+	else \
+		echo "nothing is tested: no Docker engine answers here; start one, then make test-compose"; \
 	fi
 
 soak: setup ## the most trials of everything: an hour or two
