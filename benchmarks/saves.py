@@ -7,8 +7,6 @@ turns in one run, so that the ratios hold where absolute times drift.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from benchmarks.machine import ONE_THREAD, machine_facts
-from benchmarks.timing import Spread
+from benchmarks.machine import machine_facts
+from benchmarks.runs import Trained, train
+from benchmarks.timing import Spread, brief
 from cli.plan import plan_run
 from coordinator.checkpoint import Checkpoint, serialise
 from coordinator.run_directory import RunDirectory
@@ -36,24 +34,6 @@ ROWS = {  # name -> flags of the coordinator
     "every step, evaluated": ["--held-out=0.05", "--checkpoint-every=1"],
 }
 BASE = next(iter(ROWS))
-WAIT_S = 60.0  # for a coordinator to be bound, a worker to leave
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """One run.
-
-    Attributes:
-        steps_per_s: from its first committed step to its last.
-        worst_step_ms: the longest of its steps but for the first ten.
-        saves: how many steps were made durable.
-        save_ms: how long each of them took, beside the loop.
-    """
-
-    steps_per_s: float
-    worst_step_ms: float
-    saves: int
-    save_ms: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,49 +106,6 @@ def save_alone(path: Path, count: int) -> tuple[list[float], int]:
     return taken_ms, len(serialise(checkpoint))
 
 
-def train(run_dir: Path, flags: Sequence[str]) -> Trained:
-    """Train with a coordinator and one worker, to the end."""
-    run_dir.mkdir()
-    address = run_dir / "address"
-    said = ["coordinator", f"--run-dir={run_dir}", "--bind=tcp://127.0.0.1:0", "--data=bundled"]
-    said += [f"--address-file={address}", "--log-format=json", *flags]
-    log = run_dir / "log"
-    with log.open("wb") as file:
-        coordinator = _start(said, file.fileno())
-        deadline_s = time.monotonic() + WAIT_S
-        while not address.exists():
-            if coordinator.poll() is not None or time.monotonic() > deadline_s:
-                raise SystemExit(f"expected a coordinator, got: {log.read_text()[-300:]}")
-            time.sleep(0.01)
-        worker = _start(["worker", f"--connect={address.read_text().strip()}"], subprocess.DEVNULL)
-    code = coordinator.wait()
-    worker.wait(WAIT_S)
-    if code:
-        raise SystemExit(f"expected a run to its end, got: {log.read_text()[-300:]}")
-    return _trained(run_dir, [json.loads(line) for line in log.read_text().splitlines()])
-
-
-def _start(arguments: list[str], stderr: int) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "cli", *arguments]
-    environment = os.environ | ONE_THREAD
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)
-
-
-def _trained(run_dir: Path, facts: list[dict[str, Any]]) -> Trained:
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    seconds = [line["seconds"] for line in lines[10:]]  # the first steps wait for the worker
-    elapsed_s = 0.0
-    for one in seconds:
-        elapsed_s += one
-    saves = [fact for fact in facts if fact.get("fact") == "CheckpointDurable"]
-    return Trained(
-        steps_per_s=len(seconds) / elapsed_s,
-        worst_step_ms=1e3 * max(seconds),
-        saves=len(saves),
-        save_ms=[1e3 * fact["seconds"] for fact in saves],
-    )
-
-
 def _line(name: str, rounds: Sequence[dict[str, Trained]]) -> Line:
     runs = [runs[name] for runs in rounds]
     return Line(
@@ -189,7 +126,7 @@ def lines_of(report: Report) -> Iterator[str]:
     """Write a report for people."""
     yield "  ".join(f"{name} {value}" for name, value in report.machine.items())
     yield (
-        f"one save alone, {report.checkpoint_bytes:,} bytes: {_spread(report.alone_ms)} ms;"
+        f"one save alone, {report.checkpoint_bytes:,} bytes: {brief(report.alone_ms)} ms;"
         " median (lowest to highest)"
     )
     yield f"runs of {report.steps:,} steps with one worker, by turns; they save"
@@ -200,14 +137,10 @@ def lines_of(report: Report) -> Iterator[str]:
     )
     for line in report.lines:
         yield (
-            f"{line.name:26}{_spread(line.steps_per_s):>22}  {_spread(line.relative):>22}"
-            f"  {_spread(line.worst_step_ms):>22}  {_spread(line.saves):>20}"
-            f"  {_spread(line.save_ms):>22}"
+            f"{line.name:26}{brief(line.steps_per_s):>22}  {brief(line.relative):>22}"
+            f"  {brief(line.worst_step_ms):>22}  {brief(line.saves):>20}"
+            f"  {brief(line.save_ms):>22}"
         )
-
-
-def _spread(spread: Spread) -> str:
-    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -58,3 +58,8 @@ def time_rows(
 def times_as_fast(samples: Mapping[str, Sequence[float]], name: str, peer: str) -> Spread:
     """Say how many times as fast as the peer a row is, compared round by round."""
     return Spread.of([b / a for a, b in zip(samples[name], samples[peer], strict=True)])
+
+
+def brief(spread: Spread) -> str:
+    """Write a spread for people, with three digits."""
+    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"

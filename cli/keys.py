@@ -51,9 +51,9 @@ def new(name: str, directory: Path, out: str | None, if_missing: bool) -> None:
         return
     path = directory / f"{name}.key" if out is None else Path(out)
     keyring.new(name, lambda key: write_secret(path, key.to_toml()))
+    then = f"gradflock worker --connect tcp://HOST:5555 --key {path.name}"
     say(
-        f"made {path}; take it to where it is used, and there:"
-        f" gradflock worker --connect tcp://HOST:5555 --key {path.name}"
+        f"made {path}" + ("" if if_missing else f"; take it to where it is used, and there: {then}")
     )
 
 
