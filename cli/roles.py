@@ -18,7 +18,8 @@ from cli.errors import RoleFailed
 
 # Workers are the parallelism: one thread each for BLAS and for numba.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-NOT_FOR_ROLES = ("GRADFLOCK_KEYS", "GRADFLOCK_KEY")  # what talks on loopback alone is plain
+# What talks on loopback alone is plain, and one file cannot tell of several roles.
+NOT_FOR_ROLES = ("GRADFLOCK_KEYS", "GRADFLOCK_KEY", "GRADFLOCK_HEALTH_FILE")
 STARTS_MAX = 5  # of a role that fails by itself, the first included
 STEADY_S = 30.0  # a role that has lived so long is forgiven what was before
 INFANT_S = 2.0  # one that is killed younger than this may have been killed by what it is

@@ -205,3 +205,17 @@ def test_no_token_asks_for_none(lab: Lab, value: str | None) -> None:
     sampler.wait_until_it_says("serving step 4")
 
     assert httpx.get(f"{http_of(sampler)}/v1/models").status_code == 200
+
+
+def test_train_is_plain_on_loopback_whatever_the_environment_says_of_keys(lab: Lab) -> None:
+    """Its roles are its own: keys that somebody has set for other commands are not theirs."""
+    lab.environment |= {
+        "GRADFLOCK_KEYS": "no-such-directory",
+        "GRADFLOCK_KEY": "no-such-file",
+        "GRADFLOCK_HEALTH_FILE": str(lab.directory / "health"),
+    }
+
+    summary = lab.train(JOB, "--workers=2").summary()
+
+    assert summary["weights_sha256"] == JOB.expected().weights_sha256
+    assert not (lab.directory / "health").exists()

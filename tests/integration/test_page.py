@@ -96,3 +96,30 @@ def test_what_the_sampler_refuses_is_said_on_the_page(page: Page) -> None:
 
     expect(page.get_by_role("alert")).to_contain_text("Ω")
     expect(page.locator(".name")).to_have_count(0)
+
+
+def test_a_sampler_with_api_keys_is_asked_with_one_from_the_page(
+    shared_lab: Lab, browser: Browser
+) -> None:
+    """The field is there once it is needed; a wrong key is said, a right one remembered."""
+    train = shared_lab.train(Job(steps=4), "--workers=1")
+    train.summary()
+    flags = (f"--run-dir={train.run_dir}", "--bind=tcp://127.0.0.1:0", "--api-key=sk-class")
+    sampler = shared_lab.start("serve", *flags)
+    page = browser.new_page(viewport={"width": 375, "height": 740})
+    page.goto(sampler.wait_until_it_says("HTTP at ").rpartition(" ")[2])
+    invent = page.get_by_role("button", name="Invent names")
+    key, alert = page.get_by_label("API key"), page.get_by_role("alert")
+    expect(alert).to_have_text("the sampler wants an API key")
+
+    key.fill("sk-other")
+    invent.click()
+    expect(alert).to_have_text("the sampler knows no such API key")
+    key.fill("sk-class")
+    invent.click()
+
+    expect(page.locator(".name[data-ended]")).to_have_count(10, timeout=ALL_ENDED_MS)
+    expect(alert).to_be_empty()
+    expect(page.locator("#model option")).to_have_count(2)
+    page.screenshot(path=SCREENSHOTS / "phone-api-key.png", full_page=True)
+    page.close()
