@@ -29,8 +29,9 @@ train: .venv/.train-installed ## train on this machine; make train ARGS="--worke
 test: lint ## the gate: lint, then every test that is not marked long
 	$(BIN)/python -m pytest -m "not long and not soak and not compose" $(TWO)
 
-test-long: setup ## the trials that only .ci/run makes time for
-	$(BIN)/python -m pytest -m "long and not soak"
+test-long: setup ## the trials that only .ci/run makes time for; those that measure, one by one
+	$(BIN)/python -m pytest -m "long and not soak" --ignore=tests/integration $(TWO)
+	$(BIN)/python -m pytest -m "long and not soak" tests/integration
 
 test-torch: $(TORCH_VENV)/.dev-installed ## what needs PyTorch; says so where it cannot be installed
 	@if said=$$($(INSTALL_TORCH) 2>&1); then \

@@ -14,7 +14,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,8 @@ OTHERS_READ, OTHERS_WRITE = 0o077, 0o022
 FILE_BYTES_MAX = 4096  # far above a key file
 PUBLIC_SUFFIX = ".pub"
 
-Stamp = tuple[
-    tuple[str, int, int], ...
-]  # name, inode and time of each file: another when it changes
+# Name, inode and time of each file: it is another one when the list is.
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +84,24 @@ class Keyring:
         found = []
         for directory in (self._allowed, self._revoked):
             for path in _public_files(directory):
-                status = path.stat(follow_symlinks=False)
-                found.append((str(path), status.st_ino, status.st_mtime_ns))
+                with suppress(FileNotFoundError):  # it was moved just now
+                    status = path.stat(follow_symlinks=False)
+                    found.append((str(path), status.st_ino, status.st_mtime_ns))
         return tuple(found)
 
     def listed(self) -> list[Listed]:
-        """Give every key that was made here, by name."""
+        """Give every key that was made here, by name.
+
+        Raises:
+            OSError: the directory cannot be read now.
+        """
         found = []
         for directory, is_revoked in ((self._allowed, False), (self._revoked, True)):
             for path in _public_files(directory):
-                text = path.read_bytes()[:FILE_BYTES_MAX].decode(errors="replace").strip()
+                try:
+                    text = path.read_bytes()[:FILE_BYTES_MAX].decode(errors="replace").strip()
+                except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+                    text = str(error.strerror)  # of this file; anything else is of the whole list
                 if KEY_FORM.fullmatch(text):
                     found.append(Listed(path.stem, text, is_revoked))
                 else:

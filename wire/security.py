@@ -7,6 +7,7 @@ Source: ZeroMQ RFC 26 (CurveZMQ), RFC 27 (ZAP); libzmq's zmq_curve(7) and zmq_so
 """
 
 import errno
+import struct
 
 import zmq
 from zmq.utils import z85
@@ -18,7 +19,7 @@ ZAP_ADDRESS = "inproc://zeromq.zap.01"  # RFC 27 names it; each context has one
 ZAP_DOMAIN = b"gradflock"
 ZAP_VERSION = b"1.0"
 ADMITTED, REFUSED = b"200", b"400"
-ZAP_FRAMES = 7  # version, request id, domain, address, routing id, mechanism, public key
+JUDGED_PER_TURN = 64  # so that a crowd at the door cannot keep the work from being done
 
 FAILURES = (
     zmq.Event.HANDSHAKE_FAILED_NO_DETAIL,
@@ -47,12 +48,17 @@ def new_client_key(name: str, server: str) -> ClientKey:
 
 
 def check_pair(key: ServerKey | ClientKey, where: str) -> None:
-    """Make sure that a public key is that of the secret beside it.
+    """Make sure that keys are numbers of 256 bits, the public one that of the secret beside it.
 
     Raises:
-        KeysError: it is not.
+        KeysError: they are not.
     """
-    if zmq.curve_public(key.secret.encode()).decode() != key.public:
+    try:
+        z85.decode(key.server if isinstance(key, ClientKey) else key.public)
+        public = zmq.curve_public(key.secret.encode()).decode()
+    except (zmq.ZMQError, struct.error):
+        public = ""
+    if public != key.public:
         raise KeysError(
             f"expected the public key of the secret beside it, got another — {where};"
             " copy the file again, or make a new one: gradflock keys new"
@@ -93,13 +99,13 @@ class Guard:
     def judge(self) -> list[tuple[str, str]]:
         """Answer for all who stand at the door; give address and objection of each refused."""
         refused: list[tuple[str, str]] = []
-        while True:
+        for _ in range(JUDGED_PER_TURN):
             try:
                 version, request, domain, address, _, mechanism, *credentials = (
                     self.inbox.recv_multipart(zmq.NOBLOCK)
                 )
             except zmq.Again:
-                return refused
+                break
             key = objection = ""
             if (version, domain, mechanism) != (ZAP_VERSION, ZAP_DOMAIN, b"CURVE"):
                 objection = _NO_KEYS
@@ -110,6 +116,7 @@ class Guard:
                 refused.append((address.decode(errors="replace"), objection))
             status, user = (REFUSED, b"") if objection else (ADMITTED, key.encode())
             self.inbox.send_multipart([ZAP_VERSION, request, status, b"", user, b""])
+        return refused
 
     def close(self) -> None:
         self.inbox.close()

@@ -245,9 +245,9 @@ class Listener(_Socket):
             any more, and can be told before they are cut.
         """
         assert self._guard is not None, "only a socket with keys has a list"
-        self._guard.allowlist = allowlist
+        before, self._guard.allowlist = self._guard.allowlist, allowlist
         found = [
-            (peer, allowlist.name_of(key))
+            (peer, before.name_of(key))
             for peer, key in self._key_of_peer.items()
             if allowlist.objection(key) and peer not in self._unwelcome
         ]

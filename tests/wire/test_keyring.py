@@ -1,6 +1,7 @@
 """A directory of keys: made, listed, revoked, and refused where others can read it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -98,6 +99,18 @@ def test_a_public_key_that_is_not_its_secrets_is_refused(keyring: Keyring, tmp_p
     write_secret(path, mixed.to_toml())
 
     with pytest.raises(KeysError, match="expected the public key of the secret beside it"):
+        read_client_key(path)
+
+
+@pytest.mark.parametrize("which", ["public", "server", "secret"])
+def test_what_has_the_form_of_a_key_and_is_no_number_is_refused(
+    keyring: Keyring, tmp_path: Path, which: str
+) -> None:
+    """85 to the fifth is more than 2 to the 32nd."""
+    path = tmp_path / "desk.key"
+    write_secret(path, replace(made(keyring, "desk"), **{which: "#" * 40}).to_toml())
+
+    with pytest.raises(KeysError, match="copy the file again"):
         read_client_key(path)
 
 

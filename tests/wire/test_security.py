@@ -1,5 +1,7 @@
 """CURVE sockets: who gets in, what the others are told, and who is cut when a list changes."""
 
+import resource
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -248,7 +250,10 @@ def test_a_doorkeeper_lets_in_and_shows_out_as_its_directory_changes(tmp_path: P
     assert said == []
 
 
-def test_a_doorkeeper_keeps_the_last_list_while_it_cannot_read(tmp_path: Path) -> None:
+def test_a_doorkeeper_passes_over_what_is_no_key_and_sees_what_else_changes(
+    tmp_path: Path,
+) -> None:
+    """One odd file must not keep a revocation from being seen."""
     keyring = Keyring(tmp_path)
     handed: list[ClientKey] = []
     keyring.new("desk", handed.append)
@@ -256,18 +261,54 @@ def test_a_doorkeeper_keeps_the_last_list_while_it_cannot_read(tmp_path: Path) -
     keeper = Doorkeeper(tmp_path, said.append)
     odd = tmp_path / "allowed" / "odd.pub"
     with Listener("tcp://127.0.0.1:0", security=keeper.security) as listener:
-        odd.mkdir()  # what cannot be read as a file
+        odd.symlink_to("nowhere")
 
         assert keeper.look(listener, 1.0) == []
         assert keeper.look(listener, 2.0) == []
         assert len(said) == 1
-        assert "the last one counts" in said[0]
+        assert "passed over a key: expected a public key, got 'No such file" in said[0]
         connection, _ = enter(listener, handed[0])
         connection.close()
 
-        odd.rmdir()
         keyring.revoke("desk")
         keeper.look(listener, 3.0)
         with Connection(listener.address, handed[0]) as late:
             late.send([b"hello"])
             assert "revoked" in until([listener], listener.strangers)[0].wrong
+
+
+def test_a_doorkeeper_keeps_the_last_list_while_it_cannot_read(tmp_path: Path) -> None:
+    """Whoever fills the process with connections must not have the honest cut off."""
+    keyring = Keyring(tmp_path)
+    handed: list[ClientKey] = []
+    keyring.new("desk", handed.append)
+    said: list[str] = []
+    keeper = Doorkeeper(tmp_path, said.append)
+    with Listener("tcp://127.0.0.1:0", security=keeper.security) as listener:
+        connection, peer = enter(listener, handed[0])
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with connection:
+            keyring.revoke("desk")
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            try:
+                assert keeper.look(listener, 1.0) == []
+                assert keeper.look(listener, 2.0) == []
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert len(said) == 1
+            assert "Too many open files" in said[0]
+
+            assert keeper.look(listener, 3.0) == [(peer, "desk")]
+
+
+def test_a_directory_that_is_gone_shows_everybody_out_by_name(tmp_path: Path) -> None:
+    keyring = Keyring(tmp_path / "keys")
+    handed: list[ClientKey] = []
+    keyring.new("desk", handed.append)
+    keeper = Doorkeeper(keyring.path, print)
+    with Listener("tcp://127.0.0.1:0", security=keeper.security) as listener:
+        connection, peer = enter(listener, handed[0])
+        with connection:
+            shutil.rmtree(keyring.path)
+
+            assert keeper.look(listener, 1.0) == [(peer, "desk")]
