@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else errors.DONE)
 
 
-def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, str]]:
+def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, Any]]:
     """Give the defaults of each command: what stands on top for all, its own table over that.
 
     `bind` is no default for all: coordinator and sampler cannot share an address.
@@ -87,22 +87,38 @@ def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, str]]:
         raise errors.UsageError(f"expected a TOML file, got {error} — {path}") from None
     found = {name: gradflock.get_command(ctx, name) for name in COMMANDS}
     commands = {name: command for name, command in found.items() if command is not None}
-    known = {param.name for command in commands.values() for param in command.params} - {"bind"}
+    known = {name for command in commands.values() for name in _flags_of(command)} - {"bind"}
     tables = {  # `keys` is a command, and also a flag of others
         name: value
         for name, value in read.items()
         if name in commands and (name not in known or isinstance(value, dict))
     }
     everywhere = {name: value for name, value in read.items() if name not in tables}
-    defaults = {name: _check_table(path, everywhere, known) for name in commands}
+    defaults: dict[str, dict[str, Any]] = {
+        name: _check_table(path, everywhere, known) for name in commands
+    }
     defaults["sample"].pop("seed", None)  # a run's seed would draw the same names every time
     for name, command in commands.items():
         table = tables.get(name, {})
         if not isinstance(table, dict):
             raise errors.UsageError(f"expected a table [{name}], got {table!r} — {path}")
-        known = {param.name for param in command.params}
-        defaults[name] = {**defaults[name], **_check_table(path, table, known)}
+        said = {**defaults[name], **_check_table(path, table, _flags_of(command))}
+        defaults[name] = said
+        if isinstance(command, click.Group):  # what is no flag of its own is of its commands
+            own = {param.name for param in command.params}
+            theirs = {flag: value for flag, value in said.items() if flag not in own}
+            defaults[name] = said | dict.fromkeys(command.commands, theirs)
     return defaults
+
+
+def _flags_of(command: click.Command) -> set[str | None]:
+    """Give the names of a command's flags, or of those that the commands of a group have."""
+    commands = [command]
+    if isinstance(command, click.Group):
+        commands += command.commands.values()
+    return {
+        param.name for one in commands for param in one.params if isinstance(param, click.Option)
+    }
 
 
 def _check_table(

@@ -4,9 +4,12 @@ That a port is open says little: libzmq answers for a loop that hangs.
 """
 
 import json
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from cli.errors import UsageError
 
 BEAT_S = 1.0
 STALE_S = 5.0  # a loop that has not turned for so long hangs
@@ -16,6 +19,19 @@ class Pulse:
     """Writes the file; without one, nothing."""
 
     def __init__(self, path: Path | None) -> None:
+        """Name the file.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        if path is not None:
+            try:
+                _write(path, "{}")
+            except OSError as error:
+                raise UsageError(
+                    f"expected a file that can be written, got {error.strerror} — {path};"
+                    " give --health-file another place"
+                ) from None
         self._path = path
         self._beat_s = float("-inf")
         self._trouble = ""
@@ -30,10 +46,8 @@ class Pulse:
         if self._path is None or (now - self._beat_s < BEAT_S and trouble == self._trouble):
             return
         self._beat_s, self._trouble = now, trouble
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
         with suppress(OSError):  # then the file grows old, which says as much
-            temporary.write_text(json.dumps({"monotonic_s": now, "trouble": trouble}))
-            temporary.rename(self._path)
+            _write(self._path, json.dumps({"monotonic_s": now, "trouble": trouble}))
 
 
 def ill(path: Path) -> str:
@@ -43,7 +57,25 @@ def ill(path: Path) -> str:
         age_s = time.monotonic() - float(read["monotonic_s"])
         trouble = str(read["trouble"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"expected a role that writes its health, got {error} — {path}"
+        return (
+            f"expected a role that writes its health, got {error} — {path};"
+            " start it with --health-file"
+        )
     if not 0 <= age_s <= STALE_S:
-        return f"expected a loop that turned within {STALE_S:g} s, got {age_s:.1f} s — {path}"
-    return f"expected a run without trouble, got: {trouble} — {path}" if trouble else ""
+        return (
+            f"expected a loop that turned within {STALE_S:g} s, got {age_s:.1f} s — {path};"
+            " it hangs or has ended: look at its log, and start it again"
+        )
+    if not trouble:
+        return ""
+    return f"expected a run without trouble, got: {trouble} — {path}; training goes on meanwhile"
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a whole file there, through no link that somebody else has laid."""
+    temporary = path.parent / f".{path.name}.tmp"
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with open(descriptor, "w") as file:
+        file.write(text)
+    temporary.rename(path)

@@ -73,7 +73,7 @@ def sample(
         raise UsageError(problem)
     if connect is not None and run_dir is not None:
         raise UsageError("expected --connect or --run-dir, got both — give one of them")
-    client_key = client_key_of(key)
+    client_key = None if connect is None else client_key_of(key)
     show = Show(request) if stream and not as_json else None
     tell = show.piece if show else _tell_nobody
     reply: SampleReply | None
@@ -81,7 +81,7 @@ def sample(
         reply = draw_from(check_target(connect), request, tell, client_key)
         assert reply is not None, "somebody was there"
     else:
-        reply = draw_nearby(run_dir, request, tell, client_key)
+        reply = draw_nearby(run_dir, request, tell)
     if as_json:
         values = {"samples": list(reply.samples), "step": reply.step, "sha256": reply.sha256}
         click.echo(json.dumps({**values, "seed": reply.seed}))
@@ -116,9 +116,7 @@ def _tell_nobody(_sample: int, _text: str, _why: str) -> None:
     pass
 
 
-def draw_nearby(
-    run_dir: Path | None, request: SampleRequest, tell: Tell, key: ClientKey | None
-) -> SampleReply:
+def draw_nearby(run_dir: Path | None, request: SampleRequest, tell: Tell) -> SampleReply:
     """Draw by the sampler of a run if one is running, and from its directory otherwise.
 
     Raises:
@@ -128,7 +126,7 @@ def draw_nearby(
     try:
         run_dir = run_dir or newest_run_dir()
     except UsageError:
-        reply = draw_from(SAMPLER_ADDRESS, request, tell, key, is_patient=False)
+        reply = draw_from(SAMPLER_ADDRESS, request, tell, is_patient=False)
         if reply is None:
             raise
         return reply
@@ -141,7 +139,7 @@ def draw_nearby(
             f"expected a run with a checkpoint, got none{reason} — {run_dir}; check --run-dir"
         )
     for address in _addresses(run_dir):
-        reply = draw_from(address, request, tell, key, run=newest.run, is_patient=False)
+        reply = draw_from(address, request, tell, run=newest.run, is_patient=False)
         if reply is not None:
             return reply
     return _draw(models, request, tell)
@@ -151,7 +149,7 @@ def draw_from(
     address: str,
     request: SampleRequest,
     tell: Tell,
-    key: ClientKey | None,
+    key: ClientKey | None = None,
     run: str | None = None,
     is_patient: bool = True,
 ) -> SampleReply | None:

@@ -3,6 +3,8 @@
 Loopback may be plain; any other address needs keys, or somebody who says that it does not.
 """
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from wire.doorkeeper import Doorkeeper
 from wire.errors import TransportError
 from wire.keyring import read_client_key
 from wire.keys import ClientKey
+
+API_KEY_VARIABLE = "GRADFLOCK_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,24 @@ def doorkeeper_of(
     """
     check_security(address, insecure, warn, Keys("--keys", keys))
     return None if keys is None else Doorkeeper(keys, warn)
+
+
+def check_api_key(key: str | None) -> None:
+    """Make sure that an API key can be one; one that is set and empty would open the door.
+
+    Args:
+        key: from the flag, or from the variable where that says anything.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    said = os.environ.get(API_KEY_VARIABLE) if key is None else key
+    if said is not None and not re.fullmatch(r"[!-~]{1,512}", said):
+        raise UsageError(
+            "expected an API key of 1 to 512 ASCII characters without spaces, got"
+            f" {'none' if not said.strip() else 'another'} — --api-key or {API_KEY_VARIABLE};"
+            " give one, or unset the variable"
+        )
 
 
 def client_key_of(key: Path | None) -> ClientKey | None:

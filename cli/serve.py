@@ -5,7 +5,6 @@ from pathlib import Path
 import click
 
 import sampler
-from cli.errors import UsageError
 from cli.options import (
     SAMPLER_ADDRESS,
     address_file_option,
@@ -21,7 +20,7 @@ from cli.options import (
     write_address,
 )
 from cli.pulse import Pulse
-from cli.security import check_http, doorkeeper_of
+from cli.security import check_api_key, check_http, doorkeeper_of
 from cli.stopping import StopFlag
 from cli.version import VERSION
 from cli.view import say
@@ -39,11 +38,9 @@ PAGE = Path(sampler.__file__).with_name("page.html")
 @http_option
 @option(
     "--api-key",
-    "api_keys",
     metavar="KEY",
-    multiple=True,
-    help="What HTTP below /v1 asks for, as a Bearer token; more than one may be given. The variable"
-    " GRADFLOCK_API_KEY keeps it out of sight of who lists processes.",
+    help="What HTTP below /v1 asks for, as a Bearer token. The variable GRADFLOCK_API_KEY keeps it"
+    " out of sight of who lists processes.",
 )
 @keys_option
 @insecure_option
@@ -54,7 +51,7 @@ def serve(
     run_dir: Path | None,
     bind: str | None,
     http: str,
-    api_keys: tuple[str, ...],
+    api_key: str | None,
     keys: Path | None,
     insecure: bool,
     address_file: Path | None,
@@ -70,8 +67,11 @@ def serve(
     # --insecure may be there for the sake of HTTP, which has no keys.
     keeper = doorkeeper_of(bind, keys, insecure and keys is None, say)
     where = check_http(http, insecure, say)
-    if not all(key.isascii() and key.isprintable() and key.strip() for key in api_keys):
-        raise UsageError("expected an API key of printable ASCII characters — --api-key")
+    check_api_key(api_key)
+    if keys is not None and where is not None and api_key is None:
+        say("HTTP asks for no key, the socket does: give --api-key as well, or --http off")
+    if keys is None and api_key is not None:
+        say("the socket asks for no key, HTTP does: give --keys as well, or keep it on loopback")
     run_dir = run_dir or newest_run_dir()
 
     def on_bound(address: str) -> None:
@@ -80,7 +80,7 @@ def serve(
 
     def open_http(desk: SamplerService, observed: Observed) -> HttpDoor:
         assert where is not None
-        door = HttpDoor(desk, observed, *where, PAGE.read_bytes(), VERSION, api_keys)
+        door = HttpDoor(desk, observed, *where, PAGE.read_bytes(), VERSION, api_key)
         say(f"HTTP at {door.address}")
         return door
 

@@ -20,7 +20,7 @@ from cli.options import (
     trust_options,
 )
 from cli.plan import RESUME_NEVER, plan_run
-from cli.security import check_http, check_security
+from cli.security import check_api_key, check_http, check_security
 from cli.stopping import StopFlag
 from cli.summary import print_summary
 from cli.supervisor import LocalRun, Supervisor
@@ -65,6 +65,7 @@ def train(
         raise UsageError("expected --run-dir with --resume, got none — train; name the run")
     deployment = take_deployment(flags)
     check_security(check_address(sampler_bind), insecure, say)
+    check_api_key(None)  # its sampler takes the variable
     has_http = check_http(http, insecure, say) is not None
     directory = RunDirectory(run_dir or _fresh_run_dir())
     plan = plan_run(directory, resume, preset, flags, say)

@@ -10,7 +10,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from engine.errors import EngineError
 from sampler import completions
-from sampler.api_keys import ApiKeys
+from sampler.api_key import ApiKey
 from sampler.completions import BadRequest, CompletionRequest, error_body, read_request
 from sampler.model import ModelDiverged, ServedModel
 from sampler.observed import Observed
@@ -89,12 +89,12 @@ class HttpDoor:
         port: int,
         page: bytes,
         version: str,
-        api_keys: Collection[str] = (),
+        api_key: str | None = None,
     ) -> None:
         """Bind, and begin to answer.
 
         Args:
-            api_keys: one of which a request must have; none asks for none.
+            api_key: that a request below /v1 must have; None asks for none.
 
         Raises:
             AddressInUse: another process has the address.
@@ -105,7 +105,7 @@ class HttpDoor:
         self.address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(
-                App(desk, observed, page, version, api_keys).starlette(),
+                App(desk, observed, page, version, api_key).starlette(),
                 http=PatientProtocol,
                 ws="none",
                 lifespan="off",
@@ -136,13 +136,13 @@ class App:
     """The routes, and what each answers."""
 
     def __init__(
-        self, desk: Desk, observed: Observed, page: bytes, version: str, api_keys: Collection[str]
+        self, desk: Desk, observed: Observed, page: bytes, version: str, api_key: str | None
     ) -> None:
         self._desk = desk
         self._observed = observed
         self._page = page
         self._version = version
-        self._api_keys = api_keys
+        self._api_key = api_key
         self._num_streams = 0
 
     def starlette(self) -> Starlette:
@@ -154,7 +154,9 @@ class App:
             "/metrics": lambda: Response(
                 self._observed.render(), media_type="text/plain; version=0.0.4"
             ),
-            "/openapi.json": lambda: JSONResponse(document(self._version, bool(self._api_keys))),
+            "/openapi.json": lambda: JSONResponse(
+                document(self._version, self._api_key is not None)
+            ),
         }
         routes = [Route(path, _answering(answer)) for path, answer in simple.items()]
         routes += [
@@ -165,8 +167,8 @@ class App:
         ]
         handlers: dict[Any, Any] = {HTTPException: _http_error, Refused: _refusal}
         middleware = []
-        if self._api_keys:
-            middleware = [Middleware(ApiKeys, self._api_keys, {*simple, "/readyz"}, self._unknown)]
+        if self._api_key is not None:
+            middleware = [Middleware(ApiKey, self._api_key, {*simple, "/readyz"}, self._unknown)]
         return Starlette(routes=routes, exception_handlers=handlers, middleware=middleware)
 
     def _unknown(self) -> None:

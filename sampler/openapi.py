@@ -15,11 +15,11 @@ from wire.sampling import TEMPERATURE_MAX, TEMPERATURE_MIN
 BODY_BYTES_MAX = 64 * 1024  # 128 prompts of the largest usual block size
 
 
-def document(version: str, has_api_keys: bool) -> dict[str, Any]:
+def document(version: str, has_api_key: bool) -> dict[str, Any]:
     """Give the OpenAPI 3.1 document.
 
     Args:
-        has_api_keys: what is below /v1 needs one.
+        has_api_key: what is below /v1 needs one.
     """
     error = {"description": "Refused.", "content": _json({"$ref": "#/components/schemas/Error"})}
 
@@ -58,7 +58,7 @@ def document(version: str, has_api_keys: bool) -> dict[str, Any]:
         "/": get({"text/html": text}),
     }
     components: dict[str, Any] = {"schemas": _answers()}
-    if has_api_keys:
+    if has_api_key:
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         for path, operations in paths.items():
             if path.startswith("/v1/"):

@@ -44,7 +44,7 @@ THIRD_PARTY = {  # package -> the files that may import it
         *("engine/vector.py", "engine/encode.py", "engine/kernels.py", "engine/compiled.py"),
         "engine/decode.py",
     ),
-    "starlette": ("sampler/http.py", "sampler/streaming.py", "sampler/api_keys.py"),
+    "starlette": ("sampler/http.py", "sampler/streaming.py", "sampler/api_key.py"),
     "uvicorn": ("sampler/http.py", "sampler/patience.py"),
     "h11": ("sampler/patience.py",),
     "prometheus_client": ("sampler/observed.py",),

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from wire.errors import KeysError
 from wire.keyring import Keyring
 from wire.keys import Allowlist, ServerKey
 from wire.transport import Listener
@@ -52,7 +53,7 @@ class Doorkeeper:
             if stamp == self._stamp:
                 return []
             allowlist, self._stamp = self._read(), stamp
-        except OSError as error:  # the list that is known counts on
+        except (OSError, KeysError) as error:  # the list that is known counts on
             self._tell(f"expected to read the allowlist, got {error}; the last one counts")
             return []
         self._told = ""

@@ -40,7 +40,7 @@ class _KeyFile:
         names = [one.name for one in fields(cls)]  # type: ignore[arg-type]
         try:
             read = tomllib.loads(text)
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):
             read = {}
         for name in names:
             form = NAME_FORM if name == "name" else KEY_FORM

@@ -53,14 +53,16 @@ def check_pair(key: ServerKey | ClientKey, where: str) -> None:
     Raises:
         KeysError: they are not.
     """
+    wrong = ""
     try:
         z85.decode(key.server if isinstance(key, ClientKey) else key.public)
-        public = zmq.curve_public(key.secret.encode()).decode()
+        if zmq.curve_public(key.secret.encode()).decode() != key.public:
+            wrong = "a public key that is not that of the secret beside it"
     except (zmq.ZMQError, struct.error):
-        public = ""
-    if public != key.public:
+        wrong = "one of more than 256 bits"
+    if wrong:
         raise KeysError(
-            f"expected the public key of the secret beside it, got another — {where};"
+            f"expected keys of 256 bits that belong together, got {wrong} — {where};"
             " copy the file again, or make a new one: gradflock keys new"
         )
 

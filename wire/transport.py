@@ -127,7 +127,7 @@ class _Socket:
 
 
 class Listener(_Socket):
-    """A bound ROUTER: many peers, each named by a routing id of libzmq's choosing.
+    """A bound ROUTER: many peers, each named by a routing id, of libzmq's choosing or its own.
 
     Attributes:
         address: where it really listens, the port filled in if 0 was asked for.
@@ -161,11 +161,10 @@ class Listener(_Socket):
         self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
         self._key_of_peer: dict[bytes, str] = {}
         self._address_of_connection: dict[int, str] = {}  # of those that are open
-        self._unwelcome: deque[bytes] = deque(maxlen=GONE_KEPT)  # what they have said is not heard
         self._gone: deque[bytes] = deque(maxlen=GONE_KEPT)  # something of theirs may be unread
         self._departed: list[bytes] = []
         self._failure = ""  # of the handshake whose connection is the next to end
-        self._refused = 0  # by the guard, whose connections have not ended yet
+        self._refused: list[str] = []  # by the guard: addresses of connections not ended yet
         self._strangers: list[Stranger] = []
         try:
             self._socket.bind(address.removesuffix(":0") + ":*" if is_any_port else address)
@@ -187,7 +186,9 @@ class Listener(_Socket):
             self._poll(timeout_s, self._ear)
         else:
             self._poll(timeout_s, self._ear, self._guard.inbox)
-            self._strangers += [Stranger(*refused) for refused in self._guard.judge()]
+            for address, objection in self._guard.judge():
+                self._strangers.append(Stranger(address, objection))
+                self._refused.append(address)
         with suppress(BlockingIOError):
             self._ear.recv(WAKES_READ)
 
@@ -206,26 +207,36 @@ class Listener(_Socket):
                 peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            if frames:
-                self._meet(peer.bytes, frames[0])
-            if peer.bytes not in self._unwelcome:
+            if not frames or self._is_welcome(peer.bytes, frames[0]):
                 return peer.bytes, [frame.bytes for frame in frames]
 
-    def _meet(self, peer: bytes, frame: zmq.Frame) -> None:
-        """Take note of whose connection it is, the first time that something comes through it."""
+    def _is_welcome(self, peer: bytes, frame: zmq.Frame) -> bool:
+        """Say whether a message is to be heard; whose key is no longer listed is cut at once.
+
+        Each message is judged by the key of its own connection, whatever is known of its peer: a
+        peer may have chosen its routing id, and have had it before.
+        """
         connection = int(frame.get(zmq.SRCFD))
-        if self._peer_of_connection.get(connection) == peer or peer in self._gone:
-            return
-        self._note_endings()  # of whoever had this descriptor before
         key = "" if self._guard is None else str(frame.get("User-Id"))
-        if connection in self._address_of_connection:
-            self._peer_of_connection[connection] = peer
-            self._key_of_peer[peer] = key
-        else:  # it has ended, and this was read late; another may get its descriptor
-            self._note_departure(peer)
-        if self._guard is not None and self._guard.allowlist.objection(key):
-            self._unwelcome.append(peer)  # it was let in before the list changed
-            self.cut(peer)
+        if self._peer_of_connection.get(connection) != peer and peer not in self._gone:
+            self._meet(peer, connection, key)
+        if self._guard is None or not self._guard.allowlist.objection(key):
+            return True
+        if self._peer_of_connection.get(connection, peer) == peer:
+            hang_up(connection)
+        return False
+
+    def _meet(self, peer: bytes, connection: int, key: str) -> None:
+        """Take note of whose connection it is, the first time that something comes through it."""
+        self._note_endings()  # of whoever had this descriptor before
+        if connection not in self._address_of_connection:
+            self._note_departure(peer)  # it has ended, and this was read late
+            return
+        before = self._peer_of_connection.get(connection)
+        if before is not None:  # read late, too: its connection ended before this one began
+            self._note_departure(before)
+        self._peer_of_connection[connection] = peer
+        self._key_of_peer[peer] = key
 
     def send(self, peer: bytes, frames: Sequence[bytes]) -> bool:
         """Queue a message; False if the peer is gone, or so far behind that it should be."""
@@ -246,13 +257,15 @@ class Listener(_Socket):
         """
         assert self._guard is not None, "only a socket with keys has a list"
         before, self._guard.allowlist = self._guard.allowlist, allowlist
-        found = [
+        if any(allowlist.objection(key) for key in before.allowed):
+            for connection in self._address_of_connection:
+                if connection not in self._peer_of_connection:
+                    hang_up(connection)  # whose it is, is not known; the honest come again
+        return [
             (peer, before.name_of(key))
             for peer, key in self._key_of_peer.items()
-            if allowlist.objection(key) and peer not in self._unwelcome
+            if allowlist.objection(key) and not before.objection(key)
         ]
-        self._unwelcome.extend(peer for peer, _ in found)
-        return found
 
     def cut(self, peer: bytes) -> None:
         """End a peer's connection, if it still has one; libzmq has no call for that."""
@@ -278,9 +291,7 @@ class Listener(_Socket):
             kind, value = event["event"], int(event["value"])
             if kind == zmq.Event.ACCEPTED:
                 self._address_of_connection[value] = peer_address(value)
-            elif kind == zmq.Event.HANDSHAKE_FAILED_AUTH:
-                self._refused += 1  # the guard has said why
-            elif kind in FAILURES:
+            elif kind in FAILURES and kind != zmq.Event.HANDSHAKE_FAILED_AUTH:
                 has_keys = self._guard is not None
                 self._failure = wrong_with_client(kind, value, has_keys=has_keys)
             elif kind == zmq.Event.DISCONNECTED:
@@ -290,18 +301,19 @@ class Listener(_Socket):
         address = self._address_of_connection.pop(connection, "")
         peer = self._peer_of_connection.pop(connection, None)
         if peer is not None:
-            self._key_of_peer.pop(peer, None)
             self._note_departure(peer)
-        elif not self._failure and self._refused:
-            self._refused -= 1
+        elif address in self._refused or (not address and not self._failure and self._refused):
+            self._refused.remove(address if address in self._refused else self._refused[0])
         else:
             wrong = self._failure or f"{NO_ZMTP}, or left without a word"
             self._strangers.append(Stranger(address or UNSEEN, wrong))
         self._failure = ""
 
     def _note_departure(self, peer: bytes) -> None:
+        self._key_of_peer.pop(peer, None)
         self._departed.append(peer)
-        self._gone.append(peer)
+        if peer[:1] == b"\0":  # by libzmq's numbering: nobody gets this id again
+            self._gone.append(peer)
 
 
 class Connection(_Socket):

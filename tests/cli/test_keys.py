@@ -71,12 +71,41 @@ def test_if_missing_makes_a_key_once(capsys: pytest.CaptureFixture[str]) -> None
     assert keys("new", "worker", "--if-missing") == 0
     before = Path("keys/worker.key").read_text()
     assert keys("new", "worker", "--if-missing") == 0
+    assert Path("keys/worker.key").read_text() == before
     assert keys("revoke", "worker") == 0
+    Path("keys/worker.key").unlink()
     capsys.readouterr()
     assert keys("new", "worker", "--if-missing") == 0
 
     assert "worker was revoked; nothing is made" in capsys.readouterr().err
-    assert Path("keys/worker.key").read_text() == before
+    assert not Path("keys/worker.key").exists()
+
+
+@pytest.mark.parametrize("lost", ["keys/worker.key", "keys/allowed/worker.pub"])
+def test_if_missing_makes_anew_what_is_there_by_halves(lost: str) -> None:
+    """A start that was killed between its two files, or a volume that was lost."""
+    keys("new", "worker", "--if-missing")
+    Path(lost).unlink()
+
+    assert keys("new", "worker", "--if-missing") == 0
+
+    key = read_client_key(Path("keys/worker.key"))
+    assert Keyring(Path("keys")).allowlist().allowed == {key.public: "worker"}
+
+
+def test_if_missing_touches_no_file_that_is_not_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys("new", "desk")
+    (tmp_path / "notes").write_text("mine")
+    (tmp_path / "notes").chmod(0o600)
+
+    assert keys("new", "worker", "--if-missing", "--out", "notes") == 2
+    assert keys("new", "worker", "--if-missing", "--out", "keys/desk.key") == 2
+
+    assert (tmp_path / "notes").read_text() == "mine"
+    assert read_client_key(Path("keys/desk.key")).name == "desk"
+    capsys.readouterr()
 
 
 def test_the_list_has_every_key_and_its_state(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +124,41 @@ def test_the_list_has_every_key_and_its_state(capsys: pytest.CaptureFixture[str]
     assert [one["public"] for one in listed] == [line[2] for line in lines]
 
 
-def test_without_keys_the_list_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_that_is_not_there_is_no_empty_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert keys("list", "--keys", "typo") == 2
+    assert "expected a directory of keys, got none — typo" in capsys.readouterr().err
+
+
+def test_the_list_tells_of_what_is_no_key(capsys: pytest.CaptureFixture[str]) -> None:
+    keys("new", "desk")
+    Path("keys/allowed/odd.pub").write_text("odd")
+    capsys.readouterr()
+
     assert keys("list") == 0
-    assert capsys.readouterr().out == ""
+    said = capsys.readouterr()
+    assert said.out.startswith("desk")
+    assert "passed over a key: expected a public key, got 'odd'" in said.err
+
+
+@pytest.mark.parametrize("out", [".", "..", "/", "none/desk.key"])
+def test_a_place_where_no_file_can_be_is_refused(
+    out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keys("new", "desk", "--out", out) == 2
+
+    assert "choose another place" in capsys.readouterr().err
+    assert Keyring(Path("keys")).listed() == []
+
+
+def test_the_configuration_file_says_where_keys_are(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('keys = "here"\n')
+    with pytest.raises(SystemExit):
+        main(["--config", "c.toml", "keys", "new", "desk"])
+    (tmp_path / "c.toml").write_text('[keys]\nkeys = "there"\n')
+    with pytest.raises(SystemExit):
+        main(["--config", "c.toml", "keys", "new", "desk"])
+
+    assert Path("here/desk.key").exists()
+    assert Path("there/desk.key").exists()

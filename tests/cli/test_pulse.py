@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.errors import UsageError
 from cli.main import main
 from cli.pulse import BEAT_S, STALE_S, Pulse, ill
 
@@ -56,11 +57,27 @@ def test_a_loop_that_turns_often_writes_seldom(tmp_path: Path) -> None:
     assert len(written) == 10
 
 
-def test_without_a_file_and_without_a_directory_nothing_happens(tmp_path: Path) -> None:
+def test_without_a_file_nothing_happens(tmp_path: Path) -> None:
     Pulse(None).beat(0.0, "")
-    Pulse(tmp_path / "none" / "health").beat(0.0, "")
 
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["none/health", ".", ""])
+def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"expected a file that can be written.*--health-file"):
+        Pulse(tmp_path / name)
+
+
+def test_a_link_that_somebody_has_laid_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".health.tmp").symlink_to(tmp_path / "victim")
+    (tmp_path / "health").symlink_to(tmp_path / "victim")
+
+    Pulse(tmp_path / "health").beat(time.monotonic(), "")
+
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert ill(tmp_path / "health") == ""
 
 
 @pytest.mark.parametrize(("trouble", "code"), [("", 0), ("no space", 1)])

@@ -1,5 +1,6 @@
 """A directory of keys: made, listed, revoked, and refused where others can read it."""
 
+import fcntl
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -98,7 +99,7 @@ def test_a_public_key_that_is_not_its_secrets_is_refused(keyring: Keyring, tmp_p
     mixed = ClientKey("desk", other.public, desk.server, desk.secret)
     write_secret(path, mixed.to_toml())
 
-    with pytest.raises(KeysError, match="expected the public key of the secret beside it"):
+    with pytest.raises(KeysError, match="not that of the secret beside it"):
         read_client_key(path)
 
 
@@ -114,7 +115,9 @@ def test_what_has_the_form_of_a_key_and_is_no_number_is_refused(
         read_client_key(path)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../up", "a/b", "-x", "ä", "x" * 49, "a b", "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../up", "a/b", "-x", "ä", "x" * 49, "a b", "a\n", "server"]
+)
 def test_a_name_that_could_be_more_than_a_name_is_refused(keyring: Keyring, name: str) -> None:
     with pytest.raises(KeysError, match="expected a name of 1 to 48 letters"):
         made(keyring, name)
@@ -161,6 +164,89 @@ def test_to_revoke_what_is_not_allowed_names_what_is(keyring: Keyring) -> None:
     keyring.revoke("desk")
     with pytest.raises(KeysError, match=r"\(laptop\), got 'desk'"):
         keyring.revoke("desk")
+
+
+def test_to_revoke_needs_no_directory_of_revoked_keys(keyring: Keyring) -> None:
+    """An empty one is lost by some ways of copying."""
+    desk = made(keyring, "desk")
+    (keyring.path / "revoked").rmdir()
+
+    keyring.revoke("desk")
+
+    assert "revoked" in keyring.allowlist().objection(desk.public)
+
+
+def test_one_who_holds_the_lock_keeps_nobody_for_ever(
+    keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(keyring, "desk")
+    monkeypatch.setattr("wire.keyring.LOCK_S", 0.2)
+    with (keyring.path / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        with pytest.raises(KeysError, match=r"expected to be alone within 0\.2 s"):
+            made(keyring, "laptop")
+        keyring.revoke("desk")
+
+    made(keyring, "laptop")
+    assert [(key.name, key.is_revoked) for key in keyring.listed()] == [
+        ("desk", True),
+        ("laptop", False),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "loop", "directory", "open to others", "huge"])
+def test_an_odd_file_lets_nobody_in_and_holds_nobody_up(keyring: Keyring, kind: str) -> None:
+    desk, laptop = made(keyring, "desk"), made(keyring, "laptop")
+    odd = keyring.path / "allowed" / "odd.pub"
+    keyring.revoke("laptop")
+    match kind:
+        case "fifo":
+            os.mkfifo(odd)
+        case "link":
+            odd.symlink_to(keyring.path / "revoked" / "laptop.pub")
+        case "loop":
+            odd.symlink_to(odd)
+        case "directory":
+            odd.mkdir()
+        case "open to others":
+            odd.write_text("k" * 40)
+            odd.chmod(0o666)
+        case "huge":
+            odd.write_text("k" * 1_000_000)
+
+    allowlist = keyring.allowlist()
+
+    assert allowlist.allowed == {desk.public: "desk"}
+    assert "revoked" in allowlist.objection(laptop.public)
+    assert len(keyring.complaints) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to give files to others needs root")
+def test_what_another_user_owns_is_not_believed(keyring: Keyring) -> None:
+    made(keyring, "desk")
+    made(keyring, "laptop")
+    os.chown(keyring.path / "allowed" / "laptop.pub", 10001, 10001)
+
+    assert list(keyring.allowlist().allowed.values()) == ["desk"]
+    os.chown(keyring.path / "allowed", 10001, 10001)
+    with pytest.raises(KeysError, match="got owner 10001"):
+        keyring.allowlist()
+
+
+def test_nothing_is_left_where_a_key_could_not_be_written(
+    keyring: Keyring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret in a file that nobody knows of is a secret that others may find."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(KeysError, match="expected to write a key file, got No space left"):
+        write_secret(tmp_path / "desk.key", "secret")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["server_key", "revoke"])

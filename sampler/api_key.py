@@ -1,4 +1,4 @@
-"""Bearer keys on the HTTP door, as OpenAI has them.
+"""A Bearer key on the HTTP door, as OpenAI has them.
 
 Source: RFC 6750, sections 2.1 and 3; https://platform.openai.com/docs/guides/error-codes
 """
@@ -15,13 +15,13 @@ from sampler.completions import error_body
 SCHEME = "Bearer"
 
 
-class ApiKeys:
-    """Lets through whoever has a key; of the paths that are open, everybody."""
+class ApiKey:
+    """Lets through whoever has the key; of the paths that are open, everybody."""
 
     def __init__(
         self,
         app: ASGIApp,
-        keys: Collection[str],
+        key: str,
         open_paths: Collection[str],
         on_unknown: Callable[[], None],
     ) -> None:
@@ -32,7 +32,7 @@ class ApiKeys:
             on_unknown: called when somebody is turned away.
         """
         self._app = app
-        self._keys = [key.encode() for key in keys]
+        self._key = key.encode()
         self._open_paths = open_paths
         self._on_unknown = on_unknown
 
@@ -51,7 +51,5 @@ class ApiKeys:
         await JSONResponse(body, 401, {"WWW-Authenticate": SCHEME})(scope, receive, send)
 
     def _is_known(self, key: str) -> bool:
-        """Compare with every key, each in a time that tells nothing of it."""
-        given = key.encode("latin-1", "replace")
-        found = [hmac.compare_digest(given, known) for known in self._keys]
-        return any(found)
+        """Compare, in a time that tells nothing of the right one."""
+        return hmac.compare_digest(key.encode("latin-1", "replace"), self._key)
