@@ -211,18 +211,19 @@ class Listener(_Socket):
                 return peer.bytes, [frame.bytes for frame in frames]
 
     def _is_welcome(self, peer: bytes, frame: zmq.Frame) -> bool:
-        """Say whether a message is to be heard; whose key is no longer listed is cut at once.
+        """Say whether a message is to be heard, by the key of its own connection.
 
-        Each message is judged by the key of its own connection, whatever is known of its peer: a
-        peer may have chosen its routing id, and have had it before.
+        Whatever is known of its peer does not count: it may have chosen its routing id, and have
+        had it before.
         """
         connection = int(frame.get(zmq.SRCFD))
         key = "" if self._guard is None else str(frame.get("User-Id"))
-        if self._peer_of_connection.get(connection) != peer and peer not in self._gone:
+        is_known = self._peer_of_connection.get(connection) == peer
+        if not is_known and peer not in self._gone:
             self._meet(peer, connection, key)
         if self._guard is None or not self._guard.allowlist.objection(key):
             return True
-        if self._peer_of_connection.get(connection, peer) == peer:
+        if not is_known:  # of all others `allow` has told, and whoever asked it cuts them
             hang_up(connection)
         return False
 

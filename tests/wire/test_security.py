@@ -252,8 +252,10 @@ def test_a_revoked_peer_of_a_routing_id_that_it_chose_is_not_heard(
 
         assert listener.allow(Allowlist({}, {keys.desk.public: "desk"})) == [(b"seat", "desk")]
         theirs.send(b"one more gradient")
-        until([listener], lambda: listener.receive() or listener.departed())
+        listener.wait(1.0)
         assert listener.receive() is None
+        listener.cut(peer)
+        assert until([listener], listener.departed) == [peer]
 
 
 def test_a_peer_that_takes_anothers_kind_of_id_is_not_heard_once_it_is_revoked(
