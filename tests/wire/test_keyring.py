@@ -300,3 +300,15 @@ def test_the_stamp_changes_with_the_list_and_only_then(keyring: Keyring) -> None
 
     assert len(set(stamps)) == 4
     assert keyring.stamp() == stamps[-1]
+
+
+def test_a_key_that_is_made_anew_is_seen_and_counts_alone(keyring: Keyring) -> None:
+    """Its name and its file are those of the one before."""
+    old, before = made(keyring, "desk"), keyring.stamp()
+    handed: list[ClientKey] = []
+
+    assert keyring.make_anew("desk", handed.append)
+
+    assert keyring.stamp() != before
+    assert keyring.allowlist().allowed == {handed[0].public: "desk"}
+    assert keyring.allowlist().objection(old.public)
