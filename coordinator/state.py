@@ -27,11 +27,11 @@ from coordinator.saves import Saves
 from coordinator.sessions import Sessions
 from coordinator.settings import Settings
 from coordinator.status import ACCEPTED, STRICT, Status
-from coordinator.thinning import Thinning
 from coordinator.training import Training
 from engine.config import WorkConfig
 from wire import messages
 from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, STOPPING, VERSION
+from wire.thinning import Thinning
 
 
 class CoordinatorState:

@@ -19,6 +19,7 @@ from sampler.sampling import Sampling
 from sampler.socket_door import SocketDoor
 from wire.doorkeeper import Doorkeeper
 from wire.sampling import BUSY, SampleReply
+from wire.thinning import Thinning
 from wire.transport import Listener
 
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
@@ -77,7 +78,8 @@ class SamplerService:
         self._deliveries: dict[Order, Deliver] = {}  # of orders that came through HTTP
         self._handed: SimpleQueue[tuple[Order, Deliver | None]] = SimpleQueue()  # None: cancelled
         self._wake: Callable[[], None] = lambda: None
-        self._refused = 0
+        self._refused = self._strangers = 0
+        self._stranger_lines = Thinning()
         self._refreshed_s = float("-inf")
 
     def submit(self, order: Order, deliver: Deliver) -> bool:
@@ -131,9 +133,11 @@ class SamplerService:
         listener.wait(0.0 if self._sampling.num_open else WAIT_S)
         for order in door.forget(listener.departed()):
             self._sampling.cancel(order)
-        for stranger in listener.strangers():
-            self._refuse(f"a connection {stranger}")
         now = time.monotonic()
+        for stranger in listener.strangers():
+            self._strangers += 1
+            if self._stranger_lines.has_line(now):
+                self._observe(f"refused connection {self._strangers}, {stranger}")
         if self._keeper is not None:
             for _, key_name in self._keeper.look(listener, now):
                 self._observe(f"the key {key_name!r} was revoked: its connection is cut")

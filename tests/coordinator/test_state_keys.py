@@ -5,9 +5,9 @@ import pytest
 from coordinator import events
 from coordinator.effects import Send
 from coordinator.facts import ConnectionRefused, MemberLost, PeerRefused
-from coordinator.thinning import BURST
 from tests.coordinator.scenario import Scenario, sent, small_run, tasks, told
 from wire.messages import KEY, Refuse
+from wire.thinning import BURST
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.thinning import BURST, Thinning
+from wire.thinning import BURST, Thinning
 
 pytestmark = pytest.mark.unit
 
