@@ -120,6 +120,6 @@ def test_a_sampler_with_api_keys_is_asked_with_one_from_the_page(
 
     expect(page.locator(".name[data-ended]")).to_have_count(10, timeout=ALL_ENDED_MS)
     expect(alert).to_be_empty()
-    expect(page.locator("#model option")).to_have_count(2)
+    expect(page.locator("#model option")).to_have_count(3)
     page.screenshot(path=SCREENSHOTS / "phone-api-key.png", full_page=True)
     page.close()
