@@ -15,6 +15,7 @@ import click
 from cli.errors import UsageError
 from cli.plan import RESUME_ALWAYS, RESUME_AUTO, RESUME_NEVER
 from cli.presets import DEFAULT_PRESET, PRESETS
+from cli.whole_file import write_whole
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.store import KEEP
 from engine.config import ACTIVATIONS, ENGINES, NORMS, SCHEDULES
@@ -252,9 +253,7 @@ address_file_option = click.option(
 def write_address(path: Path | None, address: str) -> None:
     """Hand an address over to whoever waits for the file; it appears whole."""
     if path is not None:
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(address + "\n")
-        temporary.rename(path)
+        write_whole(path, address + "\n")
 
 
 def newest_run_dir() -> Path:

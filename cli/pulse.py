@@ -4,12 +4,12 @@ That a port is open says little: libzmq answers for a loop that hangs.
 """
 
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from cli.errors import UsageError
+from cli.whole_file import write_whole
 
 BEAT_S = 1.0
 STALE_S = 5.0  # a loop that has not turned for so long hangs
@@ -26,7 +26,7 @@ class Pulse:
         """
         if path is not None:
             try:
-                _write(path, "{}")
+                write_whole(path, "{}")
             except OSError as error:
                 raise UsageError(
                     f"expected a file that can be written, got {error.strerror} — {path};"
@@ -47,7 +47,7 @@ class Pulse:
             return
         self._beat_s, self._trouble = now, trouble
         with suppress(OSError):  # then the file grows old, which says as much
-            _write(self._path, json.dumps({"monotonic_s": now, "trouble": trouble}))
+            write_whole(self._path, json.dumps({"monotonic_s": now, "trouble": trouble}))
 
 
 def ill(path: Path) -> str:
@@ -69,13 +69,3 @@ def ill(path: Path) -> str:
     if not trouble:
         return ""
     return f"expected a run without trouble, got: {trouble} — {path}; training goes on meanwhile"
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a whole file there, through no link that somebody else has laid."""
-    temporary = path.parent / f".{path.name}.tmp"
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-    with open(descriptor, "w") as file:
-        file.write(text)
-    temporary.rename(path)
