@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +28,12 @@ import numpy as np
 import engine
 from cli.dataset import cache_directory
 from engine.compiled import Compiled, compile_model
-from engine.config import ModelConfig, canonical_json
+from engine.config import ModelConfig, TrainConfig, canonical_json
 from engine.encode import Library
 from engine.engines import engine_of
 from engine.gradient import Engine
 from engine.kernels import keep_compiled, kernel_target
+from engine.optimizer import Moments
 from engine.params import from_bytes
 
 KERNELS = "numba"  # directory of what numba has compiled
@@ -80,6 +81,48 @@ def keep_library(model: ModelConfig, say: Say) -> Library:
         return _load(directory, model, say)
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the cache directory holds for this machine and version, and for a model.
+
+    Attributes:
+        directory: where it is, or would be.
+        has_manifest: kernels were compiled there once.
+        is_whole: and they are those.
+        has_programs: the model's programs are there, whole.
+        is_shipped: an image brings kernels, which the next process copies.
+    """
+
+    directory: Path
+    has_manifest: bool
+    is_whole: bool
+    has_programs: bool
+    is_shipped: bool
+
+    @property
+    def is_warm(self) -> bool:
+        """Say whether a process with this model has nothing to compile."""
+        return self.is_whole and self.has_programs
+
+
+def look_at_kept(model: ModelConfig) -> Kept:
+    """See what is kept, and change nothing."""
+    directory = cache_directory() / "kernels" / _key()
+    manifest = directory / MANIFEST
+    return Kept(
+        directory,
+        manifest.exists(),
+        _is_whole(manifest, directory / KERNELS),
+        _read_library(_programs_path(directory, model)) is not None,
+        not directory.exists() and _shipped(directory).is_dir(),
+    )
+
+
+def _programs_path(directory: Path, model: ModelConfig) -> Path:
+    name = hashlib.sha256(canonical_json(asdict(model)).encode()).hexdigest()
+    return directory / f"{name}.npz"
+
+
 def _key() -> str:
     sources = Path(engine.__path__[0]).resolve()
     digest = hashlib.sha256(f"{sys.version} {kernel_target()} {sources} ".encode())
@@ -92,7 +135,7 @@ def _key() -> str:
 
 def _take_shipped(directory: Path) -> None:
     """Copy what an image brings, unless there is something already."""
-    shipped = Path(os.environ.get("GRADFLOCK_KERNELS", os.devnull)) / directory.name
+    shipped = _shipped(directory)
     if directory.exists() or not shipped.is_dir():
         return
     with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".copy-") as temporary:
@@ -100,6 +143,10 @@ def _take_shipped(directory: Path) -> None:
         shutil.copytree(shipped, copy)
         with suppress(OSError):  # somebody else was faster
             copy.rename(directory)
+
+
+def _shipped(directory: Path) -> Path:
+    return Path(os.environ.get("GRADFLOCK_KERNELS", os.devnull)) / directory.name
 
 
 @contextmanager
@@ -120,7 +167,7 @@ def _load(directory: Path, model: ModelConfig, say: Say) -> Library:
     if not is_whole:
         manifest.unlink(missing_ok=True)
         shutil.rmtree(kernels, ignore_errors=True)
-    path = directory / f"{hashlib.sha256(canonical_json(asdict(model)).encode()).hexdigest()}.npz"
+    path = _programs_path(directory, model)
     library = _read_library(path)
     programs_s = 0.0 if library is not None else PROGRAMS_S * model.num_params * model.block_size
     is_said = not is_whole or programs_s > SAID_S
@@ -154,8 +201,10 @@ def _compiled_library(model: ModelConfig) -> Library:
 
 
 def _replay_once(model: ModelConfig, library: Library) -> None:
-    params = from_bytes(bytes(8 * model.num_params))
-    Compiled(model, lambda _: library).gradient(params, [[0, 0]])
+    params, moments = from_bytes(bytes(8 * model.num_params)), Moments.zeros(model.num_params)
+    engine = Compiled(model, lambda _: library)
+    grad = engine.gradient(params, [[0, 0]]).grad
+    engine.update(TrainConfig(steps=1, batch_size=1, shards=1), 0, params, moments, grad)
 
 
 # ---- files ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from cli.options import newest_run_dir, option, run_dir_option
 from cli.view import say
 from coordinator.run_directory import RunDirectory
 from coordinator.status import Status, from_json, to_json
-from coordinator.status_door import QUESTION
+from coordinator.status_door import STATUS
 from wire.address import check_target
 from wire.errors import TransportError
 
@@ -84,7 +84,7 @@ def look(run_dir: Path | None, connect: str | None) -> Status:
     where = connect or str(run_dir)
     address = connect or _address_of(Path(where))
     door = Door(address, "a running coordinator", where, REMEDY, CONNECT_S, ANSWER_S)
-    seen = from_json(ask(door, [QUESTION])[-1])
+    seen = from_json(ask(door, [STATUS])[-1])
     if connect is None:
         _check_run(Path(where), seen)
     return seen

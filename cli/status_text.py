@@ -16,9 +16,9 @@ LEASES_SHOWN = 2  # a member holds no more
 # RANK and WORLD_SIZE have the names that other trainers give them in the environment.
 COLUMNS = (
     *("RANK", "name", "host", "pid", "phase", "branches", "documents", "documents/s"),
-    *("heard", "leases", "hedges", "s/document"),
+    *("heard", "leases", "hedges", "waited for", "s/document"),
 )
-WIDE = 110  # characters that all columns take, if names are short; a narrower place gets these:
+WIDE = 122  # characters that all columns take, if names are short; a narrower place gets these:
 NARROW_COLUMNS = ("RANK", "name", "branches", "documents/s", "heard", "leases", "hedges")
 TEXT_COLUMNS = ("name", "host", "phase", "leases")  # to the left; numbers stand to the right
 
@@ -61,6 +61,7 @@ def cells(member: MemberStatus) -> list[str]:
         f"{_seconds(member.heard_s)} ago",
         leases or UNKNOWN,
         str(member.hedges),
+        str(member.waited_for),
         f"{member.document_s:.3g}",
     ]
 

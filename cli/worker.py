@@ -11,9 +11,11 @@ from pathlib import Path
 import click
 
 from cli import errors
+from cli.cores import stay_on
 from cli.errors import UsageError
 from cli.kernels import make_engine
 from cli.options import (
+    core_option,
     health_file_option,
     insecure_option,
     key_option,
@@ -42,6 +44,7 @@ STABLE_CHARACTERS = 48  # of a name; the rest tells one process from another
     metavar="SECONDS",
     help="Leave after so long without a coordinator; by default, never.",
 )
+@core_option
 @insecure_option
 @health_file_option
 @parent_option
@@ -50,6 +53,7 @@ def worker(
     key: Path | None,
     name: str | None,
     max_idle: float | None,
+    core: int | None,
     insecure: bool,
     health_file: Path | None,
     parent: int | None,
@@ -65,6 +69,7 @@ def worker(
         raise UsageError(
             f"expected a name of 1 to 64 letters, digits, - . _, got {name!r} — --name"
         )
+    stay_on(core)
     key_name = "" if client_key is None else client_key.name
     identity = Identity(
         name=f"{(name or key_name or host)[:STABLE_CHARACTERS]}-{secrets.token_hex(4)}",

@@ -6,20 +6,23 @@ is not taken away, but hedged: an idle worker gets a copy, and the first answer 
 Source: Dean and Barroso 2013, "The Tail at Scale", on hedged requests.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from statistics import median
 
 from coordinator.audits import Audits, Dispute
-from coordinator.effects import Effect, Recompute, Tell
+from coordinator.effects import Effect, Recompute, Send, Tell
 from coordinator.facts import BranchHedged
 from coordinator.leases import BranchSum, Lease
 from coordinator.members import Member, Members
 from coordinator.outbox import Outbox
+from coordinator.timeline import Timeline
 from coordinator.training import Point, Training
 from engine.tree import Branch
 
 LEASES_MAX = 2  # one computing, one queued, so that a worker never waits for a round trip
-BRANCHES_PER_WORKER = 4  # so that uneven workers balance
+BRANCHES_PER_WORKER = 4  # so that uneven workers balance, if it pays:
+BRANCH_S = 0.005  # a branch costs a message and an answer, 0.2 ms, so it should take so long
+IDLE_S = 0.001  # that a step may wait for its slowest worker, before it is cut more finely
 HEDGE_S = 0.05  # a branch is never late before
 HEDGE_MEDIANS = 2
 DOCUMENTS_NAMED = 8  # of a branch that workers do not survive
@@ -38,6 +41,7 @@ class Assignments:
         members: Members,
         audits: Audits,
         outbox: Outbox,
+        timeline: Timeline,
         losses_max: int,
     ) -> None:
         """Begin with nothing leased.
@@ -49,6 +53,7 @@ class Assignments:
         self._members = members
         self._audits = audits
         self._out = outbox
+        self._timeline = timeline
         self._losses_max = losses_max
         self._next_lease = 1
         self._usual_s: float | None = None  # of a branch in the step before, from lease to answer
@@ -78,11 +83,14 @@ class Assignments:
 
     def grant(self, now: float) -> list[Effect]:
         """Hand waiting branches out: to each ready member one, then to each a second."""
-        board, ready = self._training.board, self._members.ready
+        board = self._training.board
+        if not board.is_waiting:
+            return []
+        ready = self._members.ready
         if self._training.is_finished or not ready:
             return []
         if board.is_untouched:
-            self._training.cut(BRANCHES_PER_WORKER * len(ready))
+            self._training.cut(self._branches_per_worker(ready) * len(ready))
         effects: list[Effect] = []
         awake = [m for m in ready if m.is_awake(now) and not m.is_suspect] or ready
         for held in range(LEASES_MAX):
@@ -90,6 +98,23 @@ class Assignments:
                 if len(member.leases) == held:
                     effects += self._lease(member, now)
         return effects + self._recompute_what_nobody_else_can()
+
+    def _branches_per_worker(self, ready: Sequence[Member]) -> int:
+        """Say how finely to cut a step: no bits depend on it, only how long everybody waits.
+
+        Small branches balance workers of unlike pace, and cost messages. With one each, the step
+        waits for the slowest; what that would cost, the members' own rates say.
+        """
+        rates = [member.rate.documents_per_s for member in ready]
+        if not all(rates):
+            return BRANCHES_PER_WORKER  # nothing is known of one of them
+        documents = self._training.count_documents((0, self._training.shards))
+        together = 0.0
+        for rate in rates:
+            together += rate
+        share_s, even_s = documents / together, documents / len(rates) / min(rates)
+        wanted = 1 + int(share_s / BRANCH_S) + int((even_s - share_s) / IDLE_S)
+        return min(BRANCHES_PER_WORKER, wanted)
 
     def hedge(self, now: float) -> list[Effect]:
         """Give copies of what is late to members that have nothing to do."""
@@ -130,7 +155,10 @@ class Assignments:
         if not member.leases:
             member.progressed_s = now
         member.leases.append(lease.id)
-        return self._out.task(member, lease, self._training)
+        task = self._out.task(member, lease, self._training)
+        payload_bytes = len(task.payload) + len(task.params)
+        self._timeline.lease(lease.id, member.name, lease.branch, payload_bytes)
+        return Send(member.peer, task)
 
     def _avoided(self, member: Member) -> Container[Branch]:
         """What others should compute: its answer was no number, or wants another's beside it."""
@@ -156,18 +184,25 @@ class Assignments:
 
     def free(self, member: Member) -> int:
         """End every lease of a member, and give how many branches that freed."""
-        freed = [self._end(member, lease) for lease in list(member.leases)]
+        freed = [self._give_up(member, lease) for lease in list(member.leases)]
         return freed.count(True)
 
-    def count(self, branch: Branch, branch_sum: BranchSum) -> list[Effect]:
+    def count(self, branch: Branch, branch_sum: BranchSum, by: str) -> list[Effect]:
         """Fill a slot; copies that are still out are not wanted any more."""
-        copies = [lease.id for lease in self._training.board.count(branch, branch_sum)]
+        copies = [lease.id for lease in self._training.board.count(branch, branch_sum, by)]
+        if not copies:
+            return []
         effects: list[Effect] = []
         for member in self._members:
             for lease in [lease for lease in member.leases if lease in copies]:
-                self._end(member, lease)
+                self._give_up(member, lease)
                 effects.append(self._out.cancel(member, lease))
         return effects
+
+    def _give_up(self, member: Member, lease_id: int) -> bool:
+        """End a lease that was not answered."""
+        self._timeline.drop(lease_id)
+        return self._end(member, lease_id)
 
     def _end(self, member: Member, lease_id: int) -> bool:
         member.leases.remove(lease_id)

@@ -22,7 +22,7 @@ from coordinator.errors import CheckpointCorrupt
 from engine.config import ModelConfig, TrainConfig, canonical_json
 from engine.errors import EngineError
 from engine.optimizer import Moments
-from engine.params import Flat, layout_of, params_digest, to_bytes
+from engine.params import Flat, layout_of, to_bytes, weights_sha256
 from engine.shards import Cursor
 
 FORMAT = 1
@@ -73,7 +73,7 @@ class Checkpoint:
 
     @property
     def weights_sha256(self) -> str:
-        return params_digest(to_bytes(self.params))
+        return weights_sha256(to_bytes(self.params))
 
 
 def serialise(checkpoint: Checkpoint) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from coordinator.assignments import Assignments
-from coordinator.audits import Answer, Audits, Dispute, Verdict
+from coordinator.audits import OURS, Answer, Audits, Dispute, Verdict
 from coordinator.effects import Effect
 from coordinator.leases import BranchSum
 from coordinator.training import Point, Training, is_of
@@ -37,7 +37,7 @@ class Counting:
         match audits.weigh(branch, answer):
             case Verdict.COUNT:
                 audits.note_counted(training.step, branch, answer)
-                return self._assignments.count(branch, answer.total)
+                return self._assignments.count(branch, answer.total, name)
             case Verdict.KEEP:
                 training.board.want(branch, 1)
             case Verdict.DISPUTE:
@@ -79,7 +79,7 @@ class Counting:
         if dispute.step != training.step or training.board.is_summed(branch):
             return []
         self._audits.note_settled(dispute.step, branch, truth)
-        return self._assignments.count(branch, truth)
+        return self._assignments.count(branch, truth, OURS)
 
     def _dispute(self, point: Point, branch: Branch, answers: Sequence[Answer]) -> list[Effect]:
         dispute = self._audits.dispute(point.step, branch, *answers)

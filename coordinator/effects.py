@@ -22,6 +22,11 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
+class Continue:
+    """Say Continued, at once: what was asked for before this is what others wait for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Save:
     """Make a step durable beside the loop, and say Saved or SaveFailed; one at a time.
 
@@ -102,4 +107,6 @@ class Finish:
     failure: str | None = None
 
 
-Effect: TypeAlias = Send | Save | Evaluate | Hold | Probe | Recompute | GoBack | Tell | Finish
+Effect: TypeAlias = (
+    Send | Continue | Save | Evaluate | Hold | Probe | Recompute | GoBack | Tell | Finish
+)

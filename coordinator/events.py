@@ -69,6 +69,22 @@ class Departed:
 
 
 @dataclass(frozen=True, slots=True)
+class Continued:
+    """The workers have what they wait for after a commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveBegan:
+    """A save is under way, beside the loop.
+
+    Attributes:
+        seconds: that the loop has spent on it.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Saved:
     """A checkpoint is durable.
 
@@ -171,6 +187,8 @@ Event: TypeAlias = (
     | StrangerLeft
     | KeyRevoked
     | Departed
+    | Continued
+    | SaveBegan
     | Saved
     | SaveFailed
     | Evaluated

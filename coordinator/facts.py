@@ -1,6 +1,7 @@
 """What a coordinator tells people: the lines of its log and the picture of its progress."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -15,6 +16,9 @@ class StepCommitted:
         seconds: from the commit before it to this one.
         workers: members that were ready for work.
         learning_rate: of this update.
+        bytes_sent: parameters and documents; bytes_received: gradients.
+        phases: where the seconds went, see coordinator.timeline.
+        grad_norms: matrix -> Euclidean norm of its mean gradient, where they are wanted.
     """
 
     step: int
@@ -23,6 +27,10 @@ class StepCommitted:
     seconds: float
     workers: int
     learning_rate: float
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    phases: Mapping[str, float] = field(default_factory=dict)
+    grad_norms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +41,29 @@ class MemberJoined:
     host: str
     pid: int
     world_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSeen:
+    """How one worker does.
+
+    Attributes:
+        state: what it does just now, for people.
+        documents_per_s: of its own computing.
+        waited_for: steps that ended with its answer.
+    """
+
+    name: str
+    state: str
+    documents_per_s: float
+    waited_for: int
+
+
+@dataclass(frozen=True, slots=True)
+class MembersSeen:
+    """How the workers do; told once a second."""
+
+    members: tuple[MemberSeen, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +227,7 @@ class HeldOutEvaluated:
 Fact: TypeAlias = (
     StepCommitted
     | MemberJoined
+    | MembersSeen
     | MemberLost
     | PeerRefused
     | ConnectionRefused

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from coordinator.status import BranchCounts
 from engine.tree import Branch, tree_sum
 
+WAITING, LEASED, SUMMED = "waiting", "leased", "summed"
 COPIES_MAX = 2  # of a branch that are out at the same time
 
 
@@ -57,8 +58,10 @@ class Board:
         self._waiting = deque(branches)
         self._wanted = dict.fromkeys(branches, 1)
         self._leases: dict[int, Lease] = {}
+        self._leases_of: dict[Branch, list[Lease]] = {branch: [] for branch in branches}
         self._began_s: dict[Branch, float] = {}  # when a branch was first leased
         self._sums: dict[Branch, BranchSum] = {}
+        self._summed_by: dict[Branch, str] = {}
         self.is_untouched = True  # nothing has been leased or summed yet
 
     @property
@@ -70,6 +73,28 @@ class Board:
         """For people; one that wants no answer is the coordinator's own, and counted as leased."""
         total, summed, waiting = len(self._branches), len(self._sums), len(self._waiting)
         return BranchCounts(total, summed, total - summed - waiting, waiting)
+
+    @property
+    def standings(self) -> list[tuple[Branch, str, list[str]]]:
+        """Say of each branch, in shard order, how it stands, and who computes it, or has."""
+        return [
+            (branch, self._state_of(branch), self._workers_of(branch)) for branch in self._branches
+        ]
+
+    def _workers_of(self, branch: Branch) -> list[str]:
+        if branch in self._sums:
+            return [self._summed_by[branch]]
+        return [lease.holder for lease in self._leases_of[branch]]
+
+    def _state_of(self, branch: Branch) -> str:
+        if branch in self._sums:
+            return SUMMED
+        return WAITING if branch in self._waiting else LEASED
+
+    @property
+    def is_waiting(self) -> bool:
+        """Some branch is nobody's yet."""
+        return bool(self._waiting)
 
     @property
     def waiting(self) -> Sequence[Branch]:
@@ -88,8 +113,9 @@ class Board:
         self, lease_id: int, holder: str, now: float, avoid: Container[Branch]
     ) -> Lease | None:
         """Lease the first waiting branch that is not to be avoided; None if there is none."""
-        mine = self._held_by(holder)
-        branch = next((b for b in self._waiting if b not in avoid and b not in mine), None)
+        branch = next(
+            (b for b in self._waiting if b not in avoid and not self._is_held_by(holder, b)), None
+        )
         return None if branch is None else self._lease(lease_id, branch, holder, now)
 
     def hedge(
@@ -98,11 +124,10 @@ class Board:
         """Lease a copy of a branch that was first leased longer than late_s ago, oldest first."""
         if self._waiting:
             return None
-        copies = [lease.branch for lease in self._leases.values()]
         for lease in self._leases.values():  # oldest first: that is how they were added
             is_late = now - self._began_s[lease.branch] > late_s
             is_wanted = lease.branch not in self._sums and self._wanted[lease.branch] > 0
-            can_be_hedged = is_wanted and copies.count(lease.branch) == 1
+            can_be_hedged = is_wanted and len(self._leases_of[lease.branch]) == 1
             is_mine = lease.holder == holder or lease.branch in avoid
             if is_late and can_be_hedged and not is_mine:
                 return self._lease(lease_id, lease.branch, holder, now)
@@ -115,6 +140,8 @@ class Board:
             Whether a branch was freed.
         """
         lease = self._leases.pop(lease_id, None)
+        if lease is not None:
+            self._leases_of[lease.branch].remove(lease)
         if lease is None or not self._lacks(lease.branch) or lease.branch in self._waiting:
             return False
         self._waiting.appendleft(lease.branch)
@@ -129,8 +156,11 @@ class Board:
         if self._lacks(branch):
             self._waiting.append(branch)
 
-    def count(self, branch: Branch, branch_sum: BranchSum) -> list[Lease]:
+    def count(self, branch: Branch, branch_sum: BranchSum, by: str) -> list[Lease]:
         """Fill the slot of a branch.
+
+        Args:
+            by: whose sum it is, for people.
 
         Returns:
             Leases of that branch that are still held: their answers are no longer wanted.
@@ -138,13 +168,14 @@ class Board:
         assert branch in self._wanted
         assert branch not in self._sums
         self._sums[branch] = branch_sum
+        self._summed_by[branch] = by
         self.is_untouched = False
         if branch in self._waiting:
             self._waiting.remove(branch)
         return self.leases_of(branch)
 
     def leases_of(self, branch: Branch) -> list[Lease]:
-        return [lease for lease in self._leases.values() if lease.branch == branch]
+        return list(self._leases_of[branch])
 
     def branches_of(self, leases: Sequence[int]) -> list[Branch]:
         return [self._leases[lease].branch for lease in leases]
@@ -168,14 +199,15 @@ class Board:
     def _lease(self, lease_id: int, branch: Branch, holder: str, now: float) -> Lease:
         self.is_untouched = False
         self._leases[lease_id] = Lease(lease_id, branch, holder, now)
+        self._leases_of[branch].append(self._leases[lease_id])
         self._began_s.setdefault(branch, now)
         if not self._lacks(branch) and branch in self._waiting:
             self._waiting.remove(branch)
         return self._leases[lease_id]
 
     def _lacks(self, branch: Branch) -> bool:
-        copies = len(self.leases_of(branch))
+        copies = len(self._leases_of[branch])
         return branch not in self._sums and copies < self._wanted[branch]
 
-    def _held_by(self, holder: str) -> list[Branch]:
-        return [lease.branch for lease in self._leases.values() if lease.holder == holder]
+    def _is_held_by(self, holder: str, branch: Branch) -> bool:
+        return any(lease.holder == holder for lease in self._leases_of[branch])

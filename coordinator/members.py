@@ -1,9 +1,11 @@
 """The workers of this generation, as the coordinator knows them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from coordinator.events import Peer
+from coordinator.facts import MemberSeen
 from coordinator.rate import Rate
 from coordinator.status import PREPARING, READY, MemberStatus
 from engine.tree import Branch
@@ -34,6 +36,7 @@ class Member:
         is_suspect: another computes what it holds, and it has said nothing since.
         branches_done, documents_done: answered in time in this session.
         hedges: branches that it was given as a second copy.
+        waited_for: steps whose last answer was its own.
         rate: of its own computing.
     """
 
@@ -54,6 +57,7 @@ class Member:
     branches_done: int = 0
     documents_done: int = 0
     hedges: int = 0
+    waited_for: int = 0
     rate: Rate = field(default_factory=Rate)
 
     def hear(self, now: float) -> None:
@@ -65,7 +69,7 @@ class Member:
         """Take note of an answer that may count."""
         self.branches_done += 1
         self.documents_done += documents
-        self.rate.add(documents, compute_s)
+        self.rate.add(documents, min(max(0.0, compute_s), DOCUMENT_S_MAX * documents))
         self.note_pace(compute_s / documents)
 
     def note_pace(self, document_s: float) -> None:
@@ -85,8 +89,19 @@ class Member:
             heard_s=now - self.last_heard_s,
             leases=tuple(leases),
             hedges=self.hedges,
+            waited_for=self.waited_for,
             document_s=self.document_s,
         )
+
+    def seen(self, now: float) -> MemberSeen:
+        """Say how it does, for people."""
+        if not self.is_awake(now):
+            state = f"silent for {now - self.last_heard_s:.0f} s"
+        elif not self.is_ready:
+            state = "preparing"
+        else:
+            state = "computing" if self.leases else "waiting"
+        return MemberSeen(self.name, state, self.rate.documents_per_s, self.waited_for)
 
     @property
     def is_ready(self) -> bool:
@@ -121,7 +136,9 @@ class Member:
 
 
 class Members:
-    """Members by peer, in the order in which they came.
+    """Members by peer, in the order of their names, in which they are served.
+
+    With one order for all steps a local coordinator can share the core of the last (see cli.cores).
 
     Attributes:
         version: how often somebody has become ready for work or was lost; for people.
@@ -139,7 +156,8 @@ class Members:
 
     def add(self, member: Member) -> None:
         assert member.peer not in self._by_peer
-        self._by_peer[member.peer] = member
+        members = sorted([*self._by_peer.values(), member], key=lambda one: _natural(one.name))
+        self._by_peer = {one.peer: one for one in members}
 
     def remove(self, member: Member) -> None:
         del self._by_peer[member.peer]
@@ -183,3 +201,8 @@ class Members:
             assert not member.leases or member.is_ready
         sids = [member.sid for member in self._by_peer.values()]
         assert len(sids) == len(set(sids))
+
+
+def _natural(name: str) -> list[str | int]:
+    """Give what names are ordered by: worker-2 comes before worker-10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

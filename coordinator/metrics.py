@@ -1,9 +1,11 @@
 """metrics.jsonl: one JSON object for each step of a run, the contract with tools that read it.
 
 `step` (updates applied, from 1), `loss` (mean over the global batch, nats, full precision),
-`documents` (of the step), `seconds` (the step took), `workers`, `learning_rate`; and, on the lines
-of steps that were evaluated, `held_out_loss` (mean over held-out documents, nats; null if it was
-not finite). Step 0 has no line, so its held-out loss is told and not written.
+`documents` (of the step), `seconds` (the step took), `workers`, `learning_rate`, `bytes_sent` and
+`bytes_received` (parameters and documents; gradients), `phases` (name -> seconds, see
+coordinator.timeline); with `--grad-norms` `grad_norms` (matrix -> norm of its gradient); and, on
+the lines of steps that were evaluated, `held_out_loss` (mean over held-out documents, nats; null if
+it was not finite). Step 0 has no line, so its held-out loss is told and not written.
 
 A line is written once, in order of the steps. So the line of a step that is being evaluated waits
 for the answer, and later lines wait behind it, in memory: the step's checkpoint waits as well, and
@@ -22,7 +24,6 @@ import os
 import stat
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -74,7 +75,7 @@ class Metrics:
     def append(self, fact: StepCommitted) -> None:
         """Add a step's line; the next flush writes it."""
         with self._lock:
-            self._waiting.append(asdict(fact))
+            self._waiting.append(_line_of(fact))
 
     def hold(self, step: int) -> None:
         """Keep the line of a step, and those after it, until the step is complete."""
@@ -188,6 +189,23 @@ class Metrics:
         self._held_step = None
         self._flush(END_S)
         self._file.close()
+
+
+def _line_of(fact: StepCommitted) -> dict[str, Any]:
+    line = {
+        "step": fact.step,
+        "loss": fact.loss,
+        "documents": fact.documents,
+        "seconds": fact.seconds,
+        "workers": fact.workers,
+        "learning_rate": fact.learning_rate,
+        "bytes_sent": fact.bytes_sent,
+        "bytes_received": fact.bytes_received,
+        "phases": fact.phases,
+    }
+    if fact.grad_norms:
+        line["grad_norms"] = fact.grad_norms
+    return line
 
 
 def held_out_loss_of(path: Path, step: int) -> float | None:

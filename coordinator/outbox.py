@@ -37,11 +37,11 @@ class Outbox:
             ),
         )
 
-    def task(self, member: Member, lease: Lease, training: Training) -> Send:
-        """Send a lease, with the parameters if the member lacks them; it holds them from then."""
-        has_params = member.params_digest != training.params_digest
+    def task(self, member: Member, lease: Lease, training: Training) -> messages.Task:
+        """Give a lease, with the parameters if the member lacks them; it holds them from then."""
+        lacks_params = member.params_digest != training.params_digest
         member.params_digest = training.params_digest
-        task = messages.Task(
+        return messages.Task(
             run=self.run,
             gen=self.gen,
             sid=member.sid,
@@ -51,10 +51,9 @@ class Outbox:
             lease=lease.id,
             params_digest=training.params_digest,
             num_documents=training.count_documents(lease.branch),
-            has_params=has_params,
-            payload=training.payload(lease.branch, has_params),
+            payload=training.payload(lease.branch),
+            params=training.point.params_bytes if lacks_params else b"",
         )
-        return Send(member.peer, task)
 
     def result(self, member: Member, grad: messages.Grad, status: str) -> Send:
         session = self.run, self.gen, member.sid

@@ -5,6 +5,8 @@ for a while hears what its workers said meanwhile before it judges their silence
 itself and what it saves, it does beside the loop: no step waits for it.
 """
 
+import gc
+import os
 import random
 import secrets
 import time
@@ -19,6 +21,7 @@ from coordinator.aside import Job, computer
 from coordinator.beside import Beside
 from coordinator.checkpoint import Checkpoint, DatasetRecord
 from coordinator.effects import (
+    Continue,
     Effect,
     Evaluate,
     Finish,
@@ -41,8 +44,9 @@ from coordinator.saver import saver, unwritable
 from coordinator.settings import Settings
 from coordinator.state import CoordinatorState
 from coordinator.status import to_json
-from coordinator.status_door import StatusDoor
+from coordinator.status_door import STATUS, TIMELINE, StatusDoor
 from coordinator.store import Keep
+from coordinator.timeline import StepTrace
 from coordinator.training import Training
 from engine.config import ModelConfig
 from engine.gradient import Engine
@@ -54,8 +58,11 @@ from wire.doorkeeper import Doorkeeper
 from wire.errors import MalformedFrame, VersionMismatch
 from wire.transport import Listener
 
+TICK_S = 0.005  # how often it lets time pass
 LOOK_S = 0.05  # how often it looks at what is not the training
 WAIT_S = 0.1  # how long a quiet loop waits; bounds how late a stop is noticed
+SEEN_S = 1.0  # how often people are told how the workers do
+GC_ALLOCATIONS = 50_000  # some hundred steps; what a step leaves has no cycles
 MESSAGES_PER_TURN = 1000  # so that a flood cannot keep time from passing
 
 
@@ -72,6 +79,7 @@ class Deployment:
         keep: which checkpoints stay.
         keeper: of the keys of those who may join; None opens a plain socket.
         beat: told often that the loop turns: the monotonic clock, and what is wrong, if anything.
+        trace: told where the time of each step went; None if nobody wants to know.
     """
 
     directory: RunDirectory
@@ -86,6 +94,7 @@ class Deployment:
     keep: Keep
     keeper: Doorkeeper | None
     beat: Callable[[float, str], None]
+    trace: Callable[[StepTrace], None] | None = None
 
 
 class CoordinatorService:
@@ -109,7 +118,7 @@ class CoordinatorService:
         self._observe = observe
         self._failure: str | None = None
         self._is_finished = False
-        self._looked_s = float("-inf")
+        self._ticked_s = self._looked_s = self._seen_s = float("-inf")
         self._departed: list[bytes] = []  # peers that are gone, or as good as
         resumed = deployment.resumed
         if resumed is None:
@@ -127,6 +136,7 @@ class CoordinatorService:
                 resumed.moments,
                 resumed.loss,
             )
+        self._told_step = training.step  # the newest whose line is in the metrics
         self._metrics = Metrics(deployment.directory.metrics, training.step)
         self.complaint = self._metrics.complaint
         self._state = CoordinatorState(
@@ -140,6 +150,7 @@ class CoordinatorService:
             evaluations=Evaluations(bool(deployment.run.held_out), self._metrics.is_evaluated),
             contributors={} if resumed is None else resumed.contributors,
             fingerprint="" if resumed is None else resumed.fingerprint,
+            clock=time.monotonic,
         )
         self._computing: Beside[Job, Computed]
         self._saving: Beside[Checkpoint | GoBack, Written]
@@ -175,6 +186,8 @@ class CoordinatorService:
         ):
             self._computing, self._saving = computing, saving
             watch = MemoryWatch(deployment.memory_growth_bytes)
+            gc.freeze()  # documents and code live as long as the run: they need no collector
+            gc.set_threshold(GC_ALLOCATIONS)
             self._handle(listener, events.Started())
             on_bound(listener.address, door.address)
             while not self._is_finished:
@@ -186,19 +199,23 @@ class CoordinatorService:
                 for answer in chain(computing.answers(), saving.answers()):
                     if isinstance(answer, events.WentBack):
                         self._metrics.go_back(answer.step)
+                        self._told_step = answer.step
                     self._handle(listener, answer)
-                self._look_around(listener, door, watch)
-                self._handle(listener, events.Ticked())
-                if is_stopping():
-                    self._handle(listener, events.StopAsked())
+                now = time.monotonic()
+                if now - self._ticked_s >= TICK_S:
+                    self._ticked_s = now
+                    self._handle(listener, events.Ticked())
+                    if is_stopping():
+                        self._handle(listener, events.StopAsked())
+                if now - self._looked_s >= LOOK_S:
+                    self._looked_s = now
+                    self._look_around(listener, door, watch, now)
         return self._failure
 
-    def _look_around(self, listener: Listener, door: StatusDoor, watch: MemoryWatch) -> None:
-        """See to what can wait for a moment, where a step takes a few milliseconds."""
-        now = time.monotonic()
-        if now - self._looked_s < LOOK_S:
-            return
-        self._looked_s = now
+    def _look_around(
+        self, listener: Listener, door: StatusDoor, watch: MemoryWatch, now: float
+    ) -> None:
+        """See to what can wait for a moment, where a step takes a millisecond."""
         for stranger in listener.strangers():
             self._handle(listener, events.StrangerLeft(stranger.address, stranger.wrong))
         if (keeper := self._deployment.keeper) is not None:
@@ -206,7 +223,17 @@ class CoordinatorService:
                 self._handle(listener, events.KeyRevoked(peer, key_name))
         if complaint := watch.complaint(now):
             self._handle(listener, events.Failed(complaint))
-        door.answer(lambda: to_json(self._state.status(now)))
+        self._metrics.flush()
+        state = self._state
+        if now - self._seen_s >= SEEN_S:
+            self._seen_s = now
+            self._observe(state.members_seen(now))
+        door.answer(
+            {
+                STATUS: lambda: to_json(state.status(now)),
+                TIMELINE: lambda: state.picture().to_json(),
+            }
+        )
         self._deployment.beat(now, self._state.trouble(now))
 
     def _drain(self, listener: Listener) -> None:
@@ -221,7 +248,6 @@ class CoordinatorService:
         while pending:
             for effect in self._state.handle(pending.pop(0), time.monotonic()):
                 pending += self._perform(listener, effect)
-        self._metrics.flush()
 
     def _perform(self, listener: Listener, effect: Effect) -> list[events.Event]:
         """Do what was asked for, and give what came of it."""
@@ -229,6 +255,9 @@ class CoordinatorService:
             case Send(peer, message):
                 if not listener.send(peer, encode(message)):
                     self._departed.append(peer)
+            case Continue():
+                os.sched_yield()  # to who sends what was asked for, if it waits for this core
+                self._handle(listener, events.Continued())  # before what was asked for after this
             case Save():
                 return self._save(effect)
             case Evaluate(step):
@@ -242,7 +271,10 @@ class CoordinatorService:
                 self._saving.ask(effect)
             case Tell(fact):
                 if isinstance(fact, StepCommitted):
+                    self._told_step = fact.step
                     self._metrics.append(fact)
+                    if (trace := self._deployment.trace) is not None:
+                        trace(self._state.timeline.newest)
                 elif isinstance(fact, HeldOutEvaluated):
                     self._metrics.complete(fact.step, fact.held_out_loss)
                 self._observe(fact)
@@ -253,6 +285,8 @@ class CoordinatorService:
 
     def _save(self, save: Save) -> list[events.Event]:
         """Begin to save; the answer comes from beside the loop, unless metrics are refused now."""
+        assert save.step <= self._told_step, "a step is saved whose line is not there"
+        began_s = time.monotonic()
         deployment = self._deployment
         run, resumed = deployment.run, deployment.resumed
         checkpoint = Checkpoint(
@@ -277,7 +311,7 @@ class CoordinatorService:
         except OSError as error:
             return [events.SaveFailed(save.step, unwritable(deployment.directory, error))]
         self._saving.ask(checkpoint)
-        return []
+        return [events.SaveBegan(time.monotonic() - began_s)]
 
     def _make_writer(self) -> Callable[[Checkpoint | GoBack], Written]:
         """Give what writes to the run directory, one thing after the other."""

@@ -28,6 +28,7 @@ class Settings:
         accepts_numerics: let workers in whose arithmetic rounds otherwise, and go on with a run
             that began on such a machine.
         unsaved_max: steps that may be at risk because saves fail, before the run stops.
+        has_grad_norms: tell the norm of each matrix's gradient with each step.
     """
 
     checkpoint_every: CheckpointEvery
@@ -37,3 +38,4 @@ class Settings:
     stops_on_liar: bool = False
     accepts_numerics: bool = False
     unsaved_max: int = 10_000
+    has_grad_norms: bool = False

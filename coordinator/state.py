@@ -9,24 +9,26 @@ and what follows: a commit, or the way back from a lie.
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from coordinator import events, facts
 from coordinator.admissions import Admissions
 from coordinator.assignments import LEASES_MAX, Assignments
 from coordinator.audits import Audits
 from coordinator.counting import Counting
-from coordinator.effects import Effect, GoBack, Probe, Tell
+from coordinator.effects import Continue, Effect, GoBack, Probe, Tell
 from coordinator.evaluations import Evaluations
 from coordinator.leases import BranchSum
 from coordinator.members import Member, Members
 from coordinator.outbox import Outbox
 from coordinator.phases import Phase, Phases
+from coordinator.picture import Picture
 from coordinator.rate import Rate
 from coordinator.saves import Saves
 from coordinator.sessions import Sessions
 from coordinator.settings import Settings
 from coordinator.status import ACCEPTED, STRICT, Status
+from coordinator.timeline import Timeline
 from coordinator.training import Training
 from engine.config import WorkConfig
 from wire import messages
@@ -49,6 +51,7 @@ class CoordinatorState:
         evaluations: Evaluations,
         contributors: Mapping[str, int],
         fingerprint: str,
+        clock: Callable[[], float],
     ) -> None:
         """Begin where `training` stands.
 
@@ -59,6 +62,8 @@ class CoordinatorState:
             rng: draws session ids, and branches to audit.
             contributors: worker -> the first step that it contributed to, of those before.
             fingerprint: of the arithmetic that the run was trained with so far; empty if unknown.
+            clock: that `now` is taken from. It tells how long our own work takes, which people see
+                and nothing is decided by.
         """
         self._training = training
         self._work = work
@@ -68,8 +73,11 @@ class CoordinatorState:
         # A generator of its own: session ids, which workers see, must not tell what is audited.
         audit_rng = random.Random(rng.getrandbits(64))
         self._audits = Audits(settings.audit, audit_rng, contributors)
+        self._clock = clock
+        self._timeline = Timeline(clock)
         self._assignments = Assignments(
-            training, self._members, self._audits, self._out, settings.losses_max
+            *(training, self._members, self._audits, self._out, self._timeline),
+            settings.losses_max,
         )
         compares = not settings.accepts_numerics
         self._counting = Counting(training, self._audits, self._assignments, compares)
@@ -77,16 +85,13 @@ class CoordinatorState:
         saves = Saves(settings.checkpoint_every, durable_step, settings.unsaved_max)
         self._phases = Phases(training, self._members, self._audits, self._out, saves, evaluations)
         self._sessions = Sessions(
-            self._members,
-            self._admissions,
-            self._assignments,
-            self._phases,
-            self._out,
+            *(self._members, self._admissions, self._assignments, self._phases, self._out),
             settings.heartbeat_s,
             rng,
         )
         self._fingerprint = fingerprint
-        self._started_s = self._step_opened_s = 0.0
+        self._started_s = 0.0
+        self._learning_rate = 0.0  # of the last update
         self._rate = Rate()
         self._liar_failure: str | None = None  # with which to leave, once the run has gone back
         self._dropped = self._strangers = 0
@@ -112,10 +117,16 @@ class CoordinatorState:
             case events.KeyRevoked(peer, key_name):
                 return self._sessions.shut_out(peer, key_name, now)
             case events.Started():
-                self._started_s = self._step_opened_s = now
+                self._started_s = now
+                self._timeline.start()
                 self._sessions.start(now)
                 probe = [] if self._training.is_finished else [Probe()]
                 return [*probe, *self._phases.start(now)]
+            case events.Continued():
+                return self._after_commit(now)
+            case events.SaveBegan(seconds):
+                self._timeline.save(seconds)
+                return []
             case events.Saved(step, seconds):
                 return self._phases.on_saved(step, seconds, now)
             case events.SaveFailed(step, reason):
@@ -176,6 +187,23 @@ class CoordinatorState:
             ),
         )
 
+    @property
+    def timeline(self) -> Timeline:
+        """Where the time of the last steps went."""
+        return self._timeline
+
+    def picture(self) -> Picture:
+        """Show what a dashboard draws."""
+        training = self._training
+        return Picture(
+            *(self._out.run, self._out.gen, training.shards, self._work.model.num_params),
+            *(training.step + 1, training.board.standings, self._timeline.steps),
+        )
+
+    def members_seen(self, now: float) -> facts.MembersSeen:
+        """Say how the workers do, for people."""
+        return facts.MembersSeen(tuple(member.seen(now) for member in self._members))
+
     def trouble(self, now: float) -> str:
         """Say what keeps the run from being sound, for people; empty if nothing does."""
         return self._phases.save_trouble(now)
@@ -183,27 +211,33 @@ class CoordinatorState:
     # ---- the run ----------------------------------------------------------------------------
 
     def _commit(self, now: float) -> list[Effect]:
-        rate = self._training.learning_rate
+        training, rate, began_s = self._training, self._training.learning_rate, self._clock()
+        total = training.reduce()
+        reduced_s = self._clock()
         try:
-            self._training.commit()
+            training.commit(total)
         except OverflowError:
             if self._audits.disputes:  # it may be a lie that does it
                 return []
             return self._diverge("Adam's update", now)
-        training = self._training
+        self._timeline.commit(reduced_s - began_s, self._clock() - reduced_s)
+        self._learning_rate = rate
         self._assignments.open_step()
+        return [Continue()]
+
+    def _after_commit(self, now: float) -> list[Effect]:
+        """Do what no worker waits for: tell of the step, and see what follows from it."""
+        training = self._training
         assert training.loss is not None
-        fact = facts.StepCommitted(
-            step=training.step,
-            loss=training.loss,
-            documents=self._work.batch_size,
-            seconds=now - self._step_opened_s,
-            workers=len(self._members.ready),
-            learning_rate=rate,
+        trace = self._timeline.trace(
+            training.step, training.loss, self._work.batch_size, len(self._members.ready)
         )
-        self._rate.add(fact.documents, fact.seconds)
-        self._step_opened_s = now
-        return [Tell(fact), *self._phases.go_on(now)]
+        self._rate.add(trace.documents, trace.seconds)
+        norms = training.grad_norms() if self._settings.has_grad_norms else {}
+        for member in self._members:
+            member.waited_for += member.name == trace.last_worker
+        training.look_ahead()
+        return [Tell(trace.committed(self._learning_rate, norms)), *self._phases.go_on(now)]
 
     def _diverge(self, what: str, now: float) -> list[Effect]:
         failure = (
@@ -263,6 +297,9 @@ class CoordinatorState:
     def _on_grad(self, member: Member, grad: messages.Grad, now: float) -> list[Effect]:
         training, branch = self._training, (grad.lo, grad.hi)
         is_held = self._assignments.answer(member, grad.lease, now)
+        if is_held:
+            times = grad.queued_s, grad.compute_s
+            self._timeline.answer(grad.lease, now, *times, len(grad.payload))
         status = training.judge(grad)
         if status == MISMATCH and not is_held:
             status = STALE  # of a time before the run went back
@@ -291,7 +328,8 @@ class CoordinatorState:
 
     def _weigh(self, name: str, grad: messages.Grad, now: float) -> list[Effect]:
         effects = self._counting.weigh(name, grad)
-        return effects + self._commit_if_complete(now) + self._sessions.grant(now)
+        told = self._commit_if_complete(now)
+        return effects + self._sessions.grant(now) + told  # first what workers wait for
 
     def _commit_if_complete(self, now: float) -> list[Effect]:
         return self._commit(now) if self._training.board.is_complete else []
@@ -338,7 +376,7 @@ class CoordinatorState:
         ]
         training.go_to(back.step, back.params, back.moments, back.loss)
         self._audits.go_back(back.step)
-        self._step_opened_s = now
+        self._timeline.forget()
         effects += [Tell(fact), *self._phases.go_back(back.durable_step, now)]
         return effects + (self._go_on(now) if self._phases.is_training else [])
 

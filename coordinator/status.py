@@ -48,6 +48,7 @@ class MemberStatus:
         heard_s: seconds since its last frame.
         leases: branches (lo, hi) that it holds, oldest first.
         hedges: leases it was given of branches that another was late with.
+        waited_for: steps whose last answer was its own.
         document_s: seconds that it needs for a document, at worst.
     """
 
@@ -62,6 +63,7 @@ class MemberStatus:
     heard_s: float
     leases: tuple[tuple[int, int], ...]
     hedges: int
+    waited_for: int
     document_s: float
 
 

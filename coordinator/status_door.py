@@ -1,25 +1,26 @@
 """The second socket of a coordinator: it says how the run stands to whoever asks on this machine.
 
 It is apart from the training socket, so that no member's message can be mistaken for a question,
-and only this machine can reach it, since it tells names and hosts. The question is the frame
-STATUS, with an empty one before it from REQ sockets; whatever else comes is dropped.
+and only this machine can reach it, since it tells names and hosts. A question is one frame, STATUS
+or TIMELINE, with an empty one before it from REQ sockets; whatever else comes is dropped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from coordinator.errors import StatusNotLocal
 from wire.address import check_address, is_loopback
 from wire.transport import Listener
 
 ANY_PORT = "tcp://127.0.0.1:0"
-QUESTION = b"STATUS"
+STATUS = b"STATUS"  # see coordinator.status
+TIMELINE = b"TIMELINE"  # see coordinator.picture
 FRAMES_MAX = 2
 FRAME_BYTES_MAX = 1024
 REQUESTS_PER_TURN = 16  # so that whoever asks without end cannot keep the run from going on
 
 
 class StatusDoor:
-    """A socket that answers one question.
+    """A socket that answers questions.
 
     Attributes:
         address: where it really listens.
@@ -40,19 +41,24 @@ class StatusDoor:
         self._listener = Listener(address, FRAME_BYTES_MAX)
         self.address = self._listener.address
 
-    def answer(self, make: Callable[[], bytes]) -> None:
-        """Answer those who have asked since the last turn, with one answer made for all of them."""
+    def answer(self, answers: Mapping[bytes, Callable[[], bytes]]) -> None:
+        """Answer those who have asked since the last turn.
+
+        Args:
+            answers: question -> what makes the answer, once for all who ask.
+        """
         self._listener.departed()
         self._listener.strangers()
-        answer = b""
+        made: dict[bytes, bytes] = {}
         for _ in range(REQUESTS_PER_TURN):
             received = self._listener.receive()
             if received is None:
                 return
             peer, frames = received
-            if len(frames) <= FRAMES_MAX and frames[-1] == QUESTION:
-                answer = answer or make()
-                self._listener.send(peer, [*frames[:-1], answer])
+            if len(frames) <= FRAMES_MAX and (question := frames[-1]) in answers:
+                if question not in made:
+                    made[question] = answers[question]()
+                self._listener.send(peer, [*frames[:-1], made[question]])
 
     def close(self) -> None:
         self._listener.close()

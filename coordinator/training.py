@@ -5,6 +5,7 @@ apply Adam, open the next step; so there is no half-applied step for anybody to 
 """
 
 import hashlib
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ import numpy as np
 from coordinator.leases import Board, BranchSum
 from engine.gradient import Engine
 from engine.optimizer import Moments, learning_rate
-from engine.params import Flat, params_digest, to_bytes
+from engine.params import Flat, layout_of, to_bytes
 from engine.run import Run
-from engine.shards import Tokens, branch_documents, global_batch, order_by_length
+from engine.shards import Tokens, branch_bounds, global_batch
 from engine.tree import Branch, cut_branches
+from wire.digest import params_digest
 from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, Grad
-from wire.payload import pack_documents
+from wire.payload import join, pack
 
 NONFINITE_MAX = 3  # answers that are not numbers, before a branch is given up whatever they say
 
@@ -32,7 +34,21 @@ class Point:
     params: Flat
     params_bytes: bytes
     params_digest: str
-    batch: Sequence[Tokens]
+    batch: "Batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The global batch of a step.
+
+    Attributes:
+        places: of its documents, in order, among those of the run.
+        packed: the documents, as they travel.
+    """
+
+    step: int
+    places: Sequence[int]
+    packed: Sequence[bytes]
 
 
 class Training:
@@ -56,6 +72,11 @@ class Training:
     ) -> None:
         self._run = run
         self._engine = engine
+        self._ahead: Batch | None = None
+        self._layout = layout_of(run.model)
+        self._cuts: dict[int, list[Branch]] = {}  # by count: a step is cut as the one before
+        self._lengths = [*map(len, run.documents)]
+        self._packed = [*map(pack, run.documents)]
         self.go_to(step, params, moments, loss)
 
     def go_to(self, step: int, params: Flat, moments: Moments, loss: float | None) -> None:
@@ -72,10 +93,21 @@ class Training:
         self.moments = moments
         self.loss = loss
         params_bytes = to_bytes(params)
-        batch = global_batch(self._run.documents, step, self._run.train.batch_size)
-        digest = params_digest(params_bytes)
-        self.point = Point(step, params, params_bytes, digest, order_by_length(batch))
+        ahead, self._ahead = self._ahead, None
+        batch = ahead if ahead is not None and ahead.step == step else self._batch_of(step)
+        self.point = Point(step, params, params_bytes, params_digest(params_bytes), batch)
         self.reopen()
+
+    def look_ahead(self) -> None:
+        """Put the next step's documents in order while nobody waits: they need no parameters."""
+        if self._ahead is None and not self.is_finished:
+            self._ahead = self._batch_of(self.step + 1)
+
+    def _batch_of(self, step: int) -> Batch:
+        packed = self._packed
+        places = global_batch(range(len(packed)), step, self._run.train.batch_size)
+        places.sort(key=self._lengths.__getitem__)  # as order_by_length does
+        return Batch(step, places, [packed[place] for place in places])
 
     @property
     def step(self) -> int:
@@ -97,6 +129,11 @@ class Training:
         return self._run.train.steps
 
     @property
+    def shards(self) -> int:
+        """Leaves of the tree."""
+        return self._run.train.shards
+
+    @property
     def is_finished(self) -> bool:
         return self.step >= self.steps
 
@@ -107,13 +144,20 @@ class Training:
 
     def cut(self, count: int) -> None:
         """Cut the open step into about `count` branches; nothing of it may be leased yet."""
-        self.board = Board(cut_branches(self._run.train.shards, count))
+        if count not in self._cuts:
+            self._cuts[count] = cut_branches(self._run.train.shards, count)
+        self.board = Board(self._cuts[count])
 
     def count_documents(self, branch: Branch) -> int:
-        return len(self.documents(self.point, branch))
+        first, last = self._bounds(branch)
+        return last - first
+
+    def _bounds(self, branch: Branch) -> tuple[int, int]:
+        return branch_bounds(*branch, self._run.train.batch_size, self._run.train.shards)
 
     def documents(self, point: Point, branch: Branch) -> Sequence[Tokens]:
-        return branch_documents(point.batch, *branch, self._run.train.shards)
+        first, last = self._bounds(branch)
+        return [self._run.documents[place] for place in point.batch.places[first:last]]
 
     def texts(self, branch: Branch) -> list[str]:
         """Give the documents of a branch of the open step, for people."""
@@ -121,10 +165,17 @@ class Training:
         documents = self.documents(self.point, branch)
         return [tokenizer.decode([t for t in tokens if t != tokenizer.bos]) for tokens in documents]
 
-    def payload(self, branch: Branch, has_params: bool) -> bytes:
-        """Give what a TASK for a branch carries."""
-        documents = self.documents(self.point, branch)
-        return (self.point.params_bytes if has_params else b"") + pack_documents(documents)
+    def payload(self, branch: Branch) -> bytes:
+        """Give the documents that a TASK for a branch carries."""
+        first, last = self._bounds(branch)
+        return join(self.point.batch.packed[first:last])
+
+    def grad_norms(self) -> dict[str, float]:
+        """Give the Euclidean norm of each matrix's part of the last update's mean gradient."""
+        grad = np.frombuffer(self._grad)
+        squares = np.add.reduceat(grad * grad, [matrix.offset for matrix in self._layout])
+        names = (matrix.name for matrix in self._layout)
+        return dict(zip(names, np.sqrt(squares).tolist(), strict=True))
 
     def judge(self, grad: Grad) -> str:
         """Say why a gradient cannot be counted; empty if it can."""
@@ -159,22 +210,24 @@ class Training:
     def branch_sum(self, grad: Grad) -> BranchSum:
         return BranchSum(grad.loss_sum, _vector(grad))
 
-    def commit(self) -> None:
+    def reduce(self) -> BranchSum:
+        """Finish the open step's tree: the sums over its global batch."""
+        with np.errstate(over="ignore", invalid="ignore"):  # judged by `commit`
+            return self.board.total(self._run.train.shards)
+
+    def commit(self, total: BranchSum) -> None:
         """Apply the open step's update and open the next step.
 
         Raises:
             OverflowError: the update leaves the floats.
         """
         config = self._run.train
-        with np.errstate(over="ignore", invalid="ignore"):  # judged below
-            total = self.board.total(config.shards)
-        grad = array("d", (total.grad / config.batch_size).tobytes())
+        with np.errstate(over="ignore", invalid="ignore"):
+            grad = array("d", (total.grad / config.batch_size).tobytes())
+        if not math.isfinite(total.loss):
+            raise OverflowError("the loss leaves the floats")
         params, moments = self._engine.update(config, self.step, self.params, self.moments, grad)
-        # The moments too: an infinite one divides its parameter's step down to a harmless zero.
-        vectors = (params, moments.m, moments.v)
-        is_finite = all(np.isfinite(np.frombuffer(vector)).all() for vector in vectors)
-        if not np.isfinite(total.loss) or not is_finite:
-            raise OverflowError("the update leaves the floats")
+        self._grad = grad
         self.previous = self.point
         self._set(self.step + 1, params, moments, total.loss / config.batch_size)
 

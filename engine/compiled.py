@@ -12,7 +12,6 @@ documents and on nothing else.
 
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import accumulate, chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from engine.graph import prune
 from engine.kernels import replay
 from engine.lanes import WIDTH
 from engine.optimizer import Moments
+from engine.packed import PackedDocuments
 from engine.params import Flat
 from engine.program import Program, verify
 from engine.shards import Tokens
@@ -132,6 +132,7 @@ class Replayer:
         self._program_of = np.searchsorted(lengths, np.arange(block_size + 1))
         self._tokens = rows_of_lanes(block_size + 1)
         self._weights = rows_of_lanes(block_size)
+        self._losses = rows_of_lanes(1)  # of a shard, in blocks
         self._values = rows_of_lanes(library.rows)
         self._grads = rows_of_lanes(library.rows)
 
@@ -143,20 +144,21 @@ class Replayer:
         is_backward: bool,
     ) -> list[float]:
         """Give the documents' losses; add the sum of their gradients to `grad`, (num_params,)."""
-        library = self._library
-        bounds = np.array([0, *accumulate(map(len, documents))])
-        tokens = np.fromiter(chain.from_iterable(documents), np.int64, bounds[-1])
+        library, packed = self._library, PackedDocuments.of(documents)
         # The kernels check nothing.
         assert len(params) == self._num_params
         assert not is_backward or len(grad) == len(params)
-        assert not documents or min(map(len, documents)) >= 2, "a document has a position"
-        assert max(map(len, documents), default=0) <= len(self._tokens)
-        assert not len(tokens) or 0 <= tokens.min() <= tokens.max() < self._vocab_size
-        losses = rows_of_lanes(-(-len(documents) // WIDTH))
+        assert packed.shortest >= 2 or not documents, "a document has a position"
+        assert packed.longest <= len(self._tokens)
+        assert packed.largest < self._vocab_size
+        blocks = -(-len(documents) // WIDTH)
+        if blocks > len(self._losses):
+            self._losses = rows_of_lanes(blocks)
+        losses = self._losses[:blocks]
         replay(
             library.spans, library.code, library.constants, library.places, self._program_of,
-            params, tokens, bounds, self._tokens, self._weights, self._values, self._grads,
-            grad, losses, is_backward,
+            params, packed.tokens, packed.bounds, self._tokens, self._weights, self._values,
+            self._grads, grad, losses, is_backward,
         )  # fmt: skip
         given: list[float] = losses.reshape(-1)[: len(documents)].tolist()
         return given

@@ -8,6 +8,7 @@ import math
 from array import array
 from collections.abc import Sequence
 from functools import reduce
+from itertools import chain
 from operator import add
 
 from engine.config import ModelConfig, TrainConfig
@@ -56,7 +57,10 @@ class Eager:
     def update(
         self, config: TrainConfig, step: int, params: Flat, moments: Moments, grad: Flat
     ) -> tuple[Flat, Moments]:
-        return adam_update(config, step, params, moments, grad)
+        updated, moments = adam_update(config, step, params, moments, grad)
+        if not all(map(math.isfinite, chain(updated, moments.m, moments.v))):
+            raise OverflowError("the update leaves the floats")
+        return updated, moments
 
 
 def document_gradient(config: ModelConfig, params: Sequence[float], tokens: Tokens) -> GradientSum:

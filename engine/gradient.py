@@ -45,7 +45,7 @@ class Engine(Protocol):
         """Give each document's loss, forward only."""
 
     def plus(self, a: GradientSum, b: GradientSum) -> GradientSum:
-        """Add two sums, and leave both as they are."""
+        """Add two sums; the memory of the left one may become that of the result."""
 
     def update(
         self, config: TrainConfig, step: int, params: Flat, moments: Moments, grad: Flat
@@ -56,5 +56,6 @@ class Engine(Protocol):
             grad: the mean over the global batch.
 
         Raises:
-            OverflowError: the update leaves the floats, and this engine's numbers say so.
+            OverflowError: something of it is not finite. An infinite moment counts: it would
+                divide its parameter's step down to a harmless zero.
         """

@@ -294,11 +294,37 @@ def replay(
                 )  # fmt: skip
 
 
+@njit(error_model="numpy", nogil=True)
+def adam(
+    params, m, v, grad, rate, beta1, beta2, correction1, correction2, epsilon,
+    new_params, new_m, new_v,
+):  # fmt: skip
+    """Apply one step of Adam to vectors, (num_params,) each, and write what comes of it.
+
+    The formulas and their order are those of `engine.optimizer`, but a square is g * g and a root
+    is sqrt, so last bits differ from its powers.
+
+    Returns:
+        Whether all of it is finite.
+    """
+    is_finite = True
+    for i in range(len(params)):
+        g = grad[i]
+        mean = beta1 * m[i] + (1 - beta1) * g
+        square = beta2 * v[i] + (1 - beta2) * (g * g)
+        step = rate * (mean / correction1) / (np.sqrt(square / correction2) + epsilon)
+        param = params[i] - step
+        new_m[i], new_v[i], new_params[i] = mean, square, param
+        is_finite &= np.isfinite(mean) and np.isfinite(square) and np.isfinite(param)
+    return is_finite
+
+
 def keep_compiled(directory: str) -> None:
     """Keep what numba compiles in a directory, which must exist and be writable, and use what is
-    kept there. Call before the first replay."""
+    kept there. Call before the first replay, and the first update."""
     config.CACHE_DIR = directory
     replay.enable_caching()
+    adam.enable_caching()
 
 
 def kernel_target() -> str:

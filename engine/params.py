@@ -89,6 +89,6 @@ def from_bytes(data: bytes) -> Flat:
     return vector
 
 
-def params_digest(data: bytes) -> str:
-    """Name a parameter vector by the sha256 of its bytes (`weights_sha256` of a finished run)."""
+def weights_sha256(data: bytes) -> str:
+    """Name a parameter vector by the sha256 of its bytes (as a finished run says it)."""
     return hashlib.sha256(data).hexdigest()

@@ -70,12 +70,18 @@ def shard_bounds(shard: int, num_documents: int, num_shards: int) -> tuple[int, 
     return shard * num_documents // num_shards, (shard + 1) * num_documents // num_shards
 
 
+def branch_bounds(lo: int, hi: int, num_documents: int, num_shards: int) -> tuple[int, int]:
+    """Give the documents [first, last) of the branch (lo, hi), as places in the global batch."""
+    first, _ = shard_bounds(lo, num_documents, num_shards)
+    _, last = shard_bounds(hi - 1, num_documents, num_shards)
+    return first, last
+
+
 def branch_documents(
     ordered: Sequence[Tokens], lo: int, hi: int, num_shards: int
 ) -> Sequence[Tokens]:
     """Give the documents of the branch (lo, hi) of an ordered global batch."""
-    first, _ = shard_bounds(lo, len(ordered), num_shards)
-    _, last = shard_bounds(hi - 1, len(ordered), num_shards)
+    first, last = branch_bounds(lo, hi, len(ordered), num_shards)
     return ordered[first:last]
 
 

@@ -27,12 +27,18 @@ MAY_IMPORT = {  # package -> what of ours it may import besides itself
         *("engine", "wire"),
         *("coordinator.checkpoint", "coordinator.run_directory", "coordinator.errors"),
     ),
-    "cli": ("engine", "wire", "coordinator", "worker", "sampler"),
+    "dashboard": (
+        *("engine", "wire", "sampler"),
+        *("coordinator.checkpoint", "coordinator.run_directory", "coordinator.errors"),
+        *("coordinator.metrics", "coordinator.status", "coordinator.status_door"),
+    ),
+    "cli": ("engine", "wire", "coordinator", "worker", "sampler", "dashboard"),
 }
 OURS = (*MAY_IMPORT, "tests", "benchmarks")
 
 THIRD_PARTY = {  # package -> the files that may import it
-    "zmq": ("wire/transport.py", "wire/security.py"),
+    "zmq": ("wire/monitored.py", "wire/transport.py", "wire/security.py"),
+    "xxhash": ("wire/digest.py",),
     "msgpack": ("wire/codec.py",),
     "click": ("cli/*",),
     "rich": ("cli/*",),
@@ -42,19 +48,27 @@ THIRD_PARTY = {  # package -> the files that may import it
     "numpy": (
         *("coordinator/*", "worker/*", "sampler/*", "cli/*"),
         *("engine/vector.py", "engine/encode.py", "engine/kernels.py", "engine/compiled.py"),
-        "engine/decode.py",
+        *("engine/decode.py", "engine/packed.py"),
     ),
-    "starlette": ("sampler/http.py", "sampler/streaming.py", "sampler/api_key.py"),
-    "uvicorn": ("sampler/http.py", "sampler/patience.py"),
+    "starlette": (
+        *("sampler/http.py", "sampler/streaming.py", "sampler/api_key.py"),
+        *("sampler/web_server.py", "dashboard/http.py"),
+    ),
+    "uvicorn": ("sampler/web_server.py", "sampler/patience.py"),
     "h11": ("sampler/patience.py",),
-    "prometheus_client": ("sampler/observed.py",),
+    "prometheus_client": ("sampler/observed.py", "dashboard/observed.py"),
+    "matplotlib": ("cli/figure.py",),
+    "tensorboardX": ("cli/event_files.py",),
 }
 
 # Time, chance and the machine are arguments; only the edge may ask for them.
 EDGE = (
     "*/service.py",
     "coordinator/beside.py",
+    "dashboard/asking.py",
+    "dashboard/http.py",
     "sampler/http.py",
+    "sampler/web_server.py",
     "sampler/streaming.py",
     "sampler/models.py",
     "sampler/patience.py",
@@ -65,6 +79,7 @@ EDGE = (
     "coordinator/store.py",
     "coordinator/memory.py",
     "coordinator/metrics.py",
+    "wire/monitored.py",
     "wire/transport.py",
     "wire/security.py",
     "wire/tcp.py",
@@ -149,8 +164,8 @@ def imports_in_sight(name: str, tree: ast.Module) -> Iterator[str]:
             yield f"{where} imports relatively; say the whole name"
         elif isinstance(node, ast.alias) and node.name == "*":
             yield f"{where} imports *; name what you need"
-        elif identifier(node) == "import_module" and name == "cli/main.py":
-            continue  # commands, each imported when it is asked for
+        elif identifier(node) == "import_module" and name in ("cli/main.py", "cli/extras.py"):
+            continue  # commands, and what the optional ones need, imported when they are asked for
         elif identifier(node) in ("TYPE_CHECKING", "__import__", "import_module"):
             yield f"{where} hides an import behind {identifier(node)}; import it on top"
 
@@ -296,7 +311,11 @@ def test_the_readable_reference_is_among_the_modules_that_are_checked() -> None:
         ("cli/main.py", "from tests import conftest", "imports tests.conftest;"),
         ("cli/bench.py", "import benchmarks.scaling", "imports benchmarks.scaling;"),
         ("engine/tree.py", "def f():\n    import cli", "imports cli; engine/ may"),
-        ("worker/service.py", "import zmq", "belongs in wire/transport.py or wire/security.py"),
+        (
+            "worker/service.py",
+            "import zmq",
+            "belongs in wire/monitored.py or wire/transport.py or wire/security.py",
+        ),
         ("wire/messages.py", "from msgpack import packb", "belongs in wire/codec.py"),
         ("worker/service.py", "import click", "belongs in cli/*"),
         ("coordinator/service.py", "import rich.live", "belongs in cli/*"),
@@ -306,6 +325,8 @@ def test_the_readable_reference_is_among_the_modules_that_are_checked() -> None:
         ("sampler/model.py", "import safetensors.numpy", "in coordinator/checkpoint.py"),
         ("engine/tree.py", "import numpy as np", "imports numpy; it belongs in coordinator/*"),
         ("engine/eager.py", "import numpy as np", "imports numpy; it belongs in coordinator/*"),
+        ("cli/plot.py", "import matplotlib", "imports matplotlib; it belongs in cli/figure.py"),
+        ("cli/figure.py", "import tensorboardX", "it belongs in cli/event_files.py"),
         ("cli/main.py", "import torch", "imports torch; it belongs in no file of ours"),
         ("coordinator/state.py", "import time", "imports time; time, chance and the machine"),
         ("worker/compute.py", "from threading import Thread", "imports threading;"),
@@ -345,6 +366,8 @@ def test_a_breach_is_named_in_one_sentence(name: str, source: str, sentence: str
     [
         ("cli/main.py", "import click, rich, signal, subprocess\nfrom coordinator import state"),
         ("cli/main.py", "from importlib import import_module\nimport_module('cli.train')"),
+        ("cli/extras.py", "from importlib import import_module\nimport_module('cli.figure')"),
+        ("cli/figure.py", "from matplotlib.figure import Figure"),
         ("worker/service.py", "import time, signal, os\nfrom wire.codec import decode"),
         ("sampler/http.py", "import socket\nfrom coordinator.checkpoint import load"),
         ("sampler/service.py", "from coordinator import checkpoint"),

@@ -10,7 +10,7 @@ The protocol is documented in ARCHITECTURE.md.
 from dataclasses import dataclass
 from typing import TypeAlias
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 # Why a worker is refused.
 VERSION, CONFIG, NUMERICS = "VERSION", "CONFIG", "NUMERICS"
@@ -81,8 +81,8 @@ class Task:
     lease: int
     params_digest: str
     num_documents: int
-    has_params: bool
     payload: bytes = b""  # see wire.payload
+    params: bytes = b""  # num_params little-endian float64, where the worker lacks them
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Grad:
     lease: int
     params_digest: str
     loss_sum: float
+    queued_s: float  # from the arrival of the task until its turn came
     compute_s: float
     payload: bytes = b""  # grad_sum, num_params little-endian float64
 

@@ -1,45 +1,49 @@
-"""What a TASK carries besides its header: parameters, where the worker lacks them, and documents.
+"""The documents that a TASK carries, as bytes.
 
-Layout, all little-endian: num_params float64 if `has_params`; then one uint16 for each document,
-its number of tokens; then the tokens of all documents, uint16.
+Layout, little-endian: one uint16 for each document, its number of tokens; then the tokens of all
+documents, uint16.
 """
 
 import struct
+import sys
+from array import array
 from collections.abc import Sequence
 
 from wire.errors import PayloadMismatch
 
-
-def pack_documents(documents: Sequence[Sequence[int]]) -> bytes:
-    lengths = [len(tokens) for tokens in documents]
-    flat = [token for tokens in documents for token in tokens]
-    return struct.pack(f"<{len(lengths)}H{len(flat)}H", *lengths, *flat)
+TOKEN_BYTES = 2  # a length takes as many
 
 
-def unpack_task(
-    payload: bytes, num_documents: int, num_params: int, has_params: bool
-) -> tuple[bytes, list[tuple[int, ...]]]:
-    """Take a TASK's payload apart.
+def pack(document: Sequence[int]) -> bytes:
+    """Pack the tokens of a document, once for all payloads that it will be in."""
+    return struct.pack(f"<{len(document)}H", *document)
 
-    Returns:
-        The parameters' bytes, empty if it has none; the documents' tokens.
+
+def join(packed: Sequence[bytes]) -> bytes:
+    """Give the payload of packed documents, in their order."""
+    lengths = [len(tokens) // TOKEN_BYTES for tokens in packed]
+    return b"".join([struct.pack(f"<{len(lengths)}H", *lengths), *packed])
+
+
+def unpack(payload: bytes, num_documents: int) -> "tuple[array[int], array[int]]":
+    """Take a TASK's payload apart: its documents' numbers of tokens, and the tokens of all.
 
     Raises:
         PayloadMismatch: the payload has another length than its parts.
     """
-    params_bytes = 8 * num_params if has_params else 0
-    tokens_start = params_bytes + 2 * num_documents
-    if len(payload) < tokens_start:
-        raise PayloadMismatch(f"expected at least {tokens_start} bytes, got {len(payload)} — task")
-    lengths = struct.unpack_from(f"<{num_documents}H", payload, params_bytes)
-    expected = tokens_start
-    for length in lengths:
-        expected += 2 * length
+    first = TOKEN_BYTES * num_documents
+    if len(payload) < first:
+        raise PayloadMismatch(f"expected at least {first} bytes, got {len(payload)} — task")
+    lengths = _read(payload[:first])
+    expected = first + TOKEN_BYTES * sum(lengths)
     if len(payload) != expected:
         raise PayloadMismatch(f"expected {expected} bytes, got {len(payload)} — task")
-    documents = []
-    offset = tokens_start
-    for length in lengths:
-        documents.append(struct.unpack_from(f"<{length}H", payload, offset))
-        offset += 2 * length
-    return payload[:params_bytes], documents
+    return lengths, _read(payload[first:])
+
+
+def _read(data: bytes) -> "array[int]":
+    numbers = array("H")
+    numbers.frombytes(data)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -36,6 +36,11 @@ _WANTS_KEYS = "wants CURVE keys: add --key FILE, which gradflock keys new makes 
 _IS_PLAIN = "uses no CURVE keys: start it with --keys, or this without --key"
 
 
+def libzmq() -> tuple[str, bool]:
+    """Give the version of libzmq, and whether it has CURVE."""
+    return zmq.zmq_version(), zmq.has("curve")
+
+
 def new_server_key() -> ServerKey:
     public, secret = zmq.curve_keypair()
     return ServerKey(public.decode(), secret.decode())

@@ -1,10 +1,9 @@
 """The sockets: a Listener for the side with an address, a Connection for the side without.
 
-Neither knows what a message is; they carry lists of frames and never block. Options follow what was
-measured with libzmq 4.3.5: without a size limit one frame may fill the memory, with a self-chosen
-identity one peer may take another's seat, and its heartbeats can abort a process.
+Neither knows what a message is; they carry lists of frames and never block. With a self-chosen
+identity one peer may take another's seat, as was measured with libzmq 4.3.5.
 
-Source: zguide, chapter 4 (Paranoid Pirate); libzmq's zmq_setsockopt(3) and zmq_socket_monitor(3).
+Source: zguide, chapter 4 (Paranoid Pirate).
 """
 
 import socket
@@ -12,18 +11,16 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Self
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from wire.address import check_address, check_target
 from wire.errors import AddressInUse
 from wire.keys import Allowlist, ClientKey, ServerKey
+from wire.monitored import GOODBYE_MS, MonitoredSocket
 from wire.security import (
     FAILURES,
     NO_ZMTP,
-    ZAP_DOMAIN,
     Guard,
     secure_client,
     wrong_with_client,
@@ -32,16 +29,11 @@ from wire.security import (
 from wire.tcp import hang_up, not_of_this_machine, peer_address
 
 FRAME_BYTES_MAX = 16 * 1024 * 1024
-RECEIVE_MESSAGES = 16  # waiting from one peer; bounds what a flood can make us hold
-SEND_MESSAGES = 64  # waiting for one peer; one this far behind is as good as gone
-KEEPALIVE_S = (30, 10, 3)  # idle time, then this often, so many times: frees what is unplugged
-HANDSHAKE_MS = 2000  # frees the descriptor of a client that connects and says nothing
 RECONNECT_MS = 200
 RECONNECT_MS_MAX = 5000
 GONE_KEPT = 1024  # peers whose connection has ended; none leaves more unread than fits in a queue
 UNSEEN = "an unknown address"  # of a connection that had ended before it was looked at
 WAKES_READ = 64  # at once; more are read in the next wait
-GOODBYE_MS = 500  # how long a close may wait for the last messages to leave
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,60 +65,7 @@ class Stranger:
         return f"from {self.address}: it {self.wrong}"
 
 
-class _Socket:
-    """What a Listener and a Connection share: limits, a monitor, and closing."""
-
-    def __init__(self, kind: int, frame_bytes_max: int) -> None:
-        self._context = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(kind)
-        self._socket.set(zmq.LINGER, 0)
-        self._socket.set(zmq.MAXMSGSIZE, frame_bytes_max)
-        self._socket.set(zmq.RCVHWM, RECEIVE_MESSAGES)
-        self._socket.set(zmq.SNDHWM, SEND_MESSAGES)
-        self._socket.set(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
-        # No ZMTP heartbeats: one that meets a connection which was reset while more than RCVHWM of
-        # its messages waited aborts the process (libzmq 4.3.5, stream_engine_base.cpp:310). Our own
-        # PING and PONG notice a stopped peer, TCP an unplugged one.
-        idle_s, interval_s, count = KEEPALIVE_S
-        self._socket.set(zmq.TCP_KEEPALIVE, 1)
-        self._socket.set(zmq.TCP_KEEPALIVE_IDLE, idle_s)
-        self._socket.set(zmq.TCP_KEEPALIVE_INTVL, interval_s)
-        self._socket.set(zmq.TCP_KEEPALIVE_CNT, count)
-        # With a ZAP domain set, bytes that are not ZMTP 3 are not taken for messages.
-        self._socket.set(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
-        self._monitor = self._socket.get_monitor_socket()
-
-    def wait(self, timeout_s: float) -> None:
-        """Return when something has arrived, or after timeout_s seconds."""
-        self._poll(timeout_s)
-
-    def _poll(self, timeout_s: float, *others: "socket.socket | zmq.Socket[bytes]") -> None:
-        poller = zmq.Poller()
-        for one in (self._socket, self._monitor, *others):
-            poller.register(one, zmq.POLLIN)
-        poller.poll(int(timeout_s * 1000))
-
-    def close(self, linger_ms: int = GOODBYE_MS) -> None:
-        """Close, giving messages already sent a moment to leave."""
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._socket.close(linger=linger_ms)
-        self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _monitor_events(self) -> list[dict[str, Any]]:
-        events = []
-        while self._monitor.poll(0):
-            events.append(dict(recv_monitor_message(self._monitor)))
-        return events
-
-
-class Listener(_Socket):
+class Listener(MonitoredSocket):
     """A bound ROUTER: many peers, each named by a routing id, of libzmq's choosing or its own.
 
     Attributes:
@@ -158,6 +97,9 @@ class Listener(_Socket):
         self._bell, self._ear = socket.socketpair()
         self._bell.setblocking(False)
         self._ear.setblocking(False)
+        self._watch(self._ear)
+        if self._guard is not None:
+            self._watch(self._guard.inbox)
         self._peer_of_connection: dict[int, bytes] = {}  # file descriptor -> routing id
         self._key_of_peer: dict[bytes, str] = {}
         self._address_of_connection: dict[int, str] = {}  # of those that are open
@@ -182,14 +124,12 @@ class Listener(_Socket):
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has arrived, when somebody wakes it, or after timeout_s seconds."""
-        if self._guard is None:
-            self._poll(timeout_s, self._ear)
-        else:
-            self._poll(timeout_s, self._ear, self._guard.inbox)
+        super().wait(timeout_s)
+        if self._guard is not None and self._guard.inbox in self._ready:
             for address, objection in self._guard.judge():
                 self._strangers.append(Stranger(address, objection))
                 self._refused.append(address)
-        with suppress(BlockingIOError):
+        if self._ear in self._ready or self._ear.fileno() in self._ready:
             self._ear.recv(WAKES_READ)
 
     def close(self, linger_ms: int = GOODBYE_MS) -> None:
@@ -204,11 +144,15 @@ class Listener(_Socket):
         """Give the next message and the peer it came from, or None."""
         while True:
             try:
-                peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            if not frames or self._is_welcome(peer.bytes, frames[0]):
-                return peer.bytes, [frame.bytes for frame in frames]
+            peer, frames = frame.bytes, []
+            while frame.more:
+                frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+                frames.append(frame)
+            if not frames or self._is_welcome(peer, frames[0]):
+                return peer, [frame.bytes for frame in frames]
 
     def _is_welcome(self, peer: bytes, frame: zmq.Frame) -> bool:
         """Say whether a message is to be heard, by the key of its own connection.
@@ -317,7 +261,7 @@ class Listener(_Socket):
             self._gone.append(peer)
 
 
-class Connection(_Socket):
+class Connection(MonitoredSocket):
     """A connected DEALER. libzmq reconnects it by itself in most cases; a new one always can.
 
     Attributes:
@@ -364,12 +308,14 @@ class Connection(_Socket):
         return True
 
     def changes(self) -> list[Change]:
-        """Give what has happened to the connection since the last call.
+        """Give what has happened to the connection since the last call, as of the last wait.
 
         libzmq tries again after some failures and never after others: who needs the other end
         takes a new socket.
         """
-        changes = []
+        changes: list[Change] = []
+        if self._monitor not in self._ready:
+            return changes
         for event in self._monitor_events():
             if change := self._change(event["event"], event["value"]):
                 self.is_up = change.is_up

@@ -1,18 +1,17 @@
 """What a worker can compute: whether a task is one, and how long the largest portion takes."""
 
-from collections.abc import Sequence
-
 from engine.config import WorkConfig
 from engine.gradient import Engine, GradientSum
+from engine.packed import PackedDocuments
 from engine.params import from_bytes
-from engine.shards import Tokens, shard_bounds
+from engine.shards import shard_bounds
 
 
 class TaskMismatch(Exception):
     """Raised when a task's documents are not those of a branch of this run."""
 
 
-def check_documents(work: WorkConfig, lo: int, hi: int, documents: Sequence[Tokens]) -> None:
+def check_documents(work: WorkConfig, lo: int, hi: int, documents: PackedDocuments) -> None:
     """Make sure that a branch can be computed, whoever sent it.
 
     Raises:
@@ -25,12 +24,23 @@ def check_documents(work: WorkConfig, lo: int, hi: int, documents: Sequence[Toke
     if len(documents) != last - first:
         raise TaskMismatch(f"expected {last - first} documents, got {len(documents)} — task")
     model = work.model
-    for tokens in documents:
-        if not 2 <= len(tokens) <= model.block_size + 1 or max(tokens) >= model.vocab_size:
-            raise TaskMismatch(
-                f"expected 2 to {model.block_size + 1} tokens below {model.vocab_size},"
-                f" got {len(tokens)} up to {max(tokens, default=0)} — task"
-            )
+    shortest, longest, largest = documents.shortest, documents.longest, documents.largest
+    if not 2 <= shortest <= longest <= model.block_size + 1 or largest >= model.vocab_size:
+        raise TaskMismatch(
+            f"expected 2 to {model.block_size + 1} tokens below {model.vocab_size},"
+            f" got {shortest} to {longest} up to {largest} — task"
+        )
+
+
+def check_params(work: WorkConfig, params: bytes) -> None:
+    """Make sure that parameters, where a task brings any, are those of the model.
+
+    Raises:
+        TaskMismatch: they are not.
+    """
+    expected = 8 * work.model.num_params
+    if params and len(params) != expected:
+        raise TaskMismatch(f"expected {expected} bytes of parameters, got {len(params)} — task")
 
 
 def probe_portion(engine: Engine, work: WorkConfig) -> GradientSum:

@@ -28,6 +28,7 @@ from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Sen
 from worker.state import Identity, WorkerState
 
 WAIT_S = 0.1  # how long an idle loop waits; bounds how late a stop is noticed
+LOOK_S = 0.002  # between two looks at the socket, where portions are shorter than that
 # A document's graph has no cycles and is freed without the collector, which would walk its 10^5
 # nodes again and again while it grows: a fifth of the time of a document.
 GC_ALLOCATIONS = 1_000_000
@@ -110,7 +111,10 @@ class WorkerService:
             self._advance(self._computation)
 
     def _advance(self, computation: BranchComputation) -> None:
+        look_s = time.monotonic() + LOOK_S
         computation.advance()
+        while computation.total is None and time.monotonic() < look_s:
+            computation.advance()
         total = computation.total
         if total is None:
             self._handle(events.DocumentDone(computation.documents_done))

@@ -20,14 +20,15 @@ from enum import Enum, auto
 
 from engine.config import WorkConfig
 from engine.errors import ConfigError
-from engine.params import Flat, from_bytes, params_digest
+from engine.packed import PackedDocuments
+from engine.params import Flat, from_bytes
 from engine.shards import Tokens
 from wire import messages
 from wire.errors import PayloadMismatch
 from wire.messages import DONE, DUPLICATE, PROTOCOL_VERSION, STALE, STOPPING
-from wire.payload import unpack_task
+from wire.payload import unpack
 from worker import events
-from worker.compute import TaskMismatch, check_documents
+from worker.compute import TaskMismatch, check_documents, check_params
 from worker.effects import Abandon, Compute, Connect, Effect, Exit, Prepare, Send, Tell
 
 SILENCE_BEATS = 3  # heartbeats without a word, then the coordinator is gone; zguide ch. 4
@@ -63,8 +64,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A lease with all that it takes to answer it."""
+    """A lease with all that it takes to answer it.
 
+    Attributes:
+        arrived_s: when the task came.
+    """
+
+    arrived_s: float
     task: messages.Task
     params: Flat
     documents: Sequence[Tokens]
@@ -104,6 +110,7 @@ class WorkerState:
         self._params: Flat | None = None
         self._params_digest = ""
         self._current: Assignment | None = None
+        self._queued_s = 0.0  # that it has waited for its turn
         self._queue: deque[Assignment] = deque()
 
     def start(self, now: float) -> list[Effect]:
@@ -122,7 +129,7 @@ class WorkerState:
             case events.DocumentDone(documents_done):
                 return self._on_document_done(documents_done, now)
             case events.BranchDone():
-                return self._on_branch_done(event)
+                return self._on_branch_done(event, now)
             case events.Ticked():
                 return self._on_tick(now)
             case events.Opened():
@@ -240,9 +247,9 @@ class WorkerState:
             return []
         match message:
             case messages.Task():
-                return self._on_task(message)
+                return self._on_task(message, now)
             case messages.Cancel(lease=lease):
-                return self._on_cancel(lease)
+                return self._on_cancel(lease, now)
             case messages.Ping(t=t):
                 return [Send(messages.Pong(*self._session(), t))]
             case messages.Bye(reason=reason):
@@ -312,24 +319,22 @@ class WorkerState:
 
     # ---- work -------------------------------------------------------------------------------
 
-    def _on_task(self, task: messages.Task) -> list[Effect]:
+    def _on_task(self, task: messages.Task, now: float) -> list[Effect]:
         assert self._work is not None
         if self._phase is not Phase.WORKING:
             return []
-        num_params = self._work.model.num_params
         try:
-            params, documents = unpack_task(
-                task.payload, task.num_documents, num_params, task.has_params
-            )
+            documents = PackedDocuments.of_arrays(*unpack(task.payload, task.num_documents))
             check_documents(self._work, task.lo, task.hi, documents)
+            check_params(self._work, task.params)
         except (PayloadMismatch, TaskMismatch) as error:
             return self._give_up(f"{error}; run the same version everywhere")
-        if task.has_params and params_digest(params) == task.params_digest:
-            self._params, self._params_digest = from_bytes(params), task.params_digest
+        if task.params:  # they are what their digest says, or the message had not arrived
+            self._params, self._params_digest = from_bytes(task.params), task.params_digest
         if self._params is None or self._params_digest != task.params_digest:
             return self._ask_again()
-        self._queue.append(Assignment(task, self._params, documents))
-        return self._next() if self._current is None else []
+        self._queue.append(Assignment(now, task, self._params, documents))
+        return self._next(now) if self._current is None else []
 
     def _ask_again(self) -> list[Effect]:
         """Something was lost on the way: give every lease back, and say what we hold."""
@@ -341,17 +346,18 @@ class WorkerState:
         self._phase = Phase.LEFT
         return [*self._drop_work(), Exit(failure, is_permanent=True)]
 
-    def _next(self) -> list[Effect]:
+    def _next(self, now: float) -> list[Effect]:
         if not self._queue:
             return []
         self._current = self._queue.popleft()
+        self._queued_s = now - self._current.arrived_s
         task = self._current.task
         return [Compute(task.lo, task.hi, self._current.params, self._current.documents)]
 
-    def _on_cancel(self, lease: int) -> list[Effect]:
+    def _on_cancel(self, lease: int, now: float) -> list[Effect]:
         if self._current is not None and self._current.task.lease == lease:
             self._current = None
-            return [Abandon(), *self._next()]
+            return [Abandon(), *self._next(now)]
         self._queue = deque(a for a in self._queue if a.task.lease != lease)
         return []
 
@@ -362,7 +368,7 @@ class WorkerState:
         lease = self._current.task.lease
         return [Send(messages.Progress(*self._session(), lease, documents_done))]
 
-    def _on_branch_done(self, done: events.BranchDone) -> list[Effect]:
+    def _on_branch_done(self, done: events.BranchDone, now: float) -> list[Effect]:
         if self._current is None:
             return []
         task, self._current = self._current.task, None
@@ -374,10 +380,11 @@ class WorkerState:
             lease=task.lease,
             params_digest=task.params_digest,
             loss_sum=done.loss_sum,
+            queued_s=self._queued_s,
             compute_s=done.compute_s,
             payload=done.grad_sum,
         )
-        return [Send(grad), *self._next()]
+        return [Send(grad), *self._next(now)]
 
     def _session(self) -> tuple[str, int, int]:
         assert self._welcome is not None

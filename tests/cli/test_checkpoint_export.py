@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coordinator.run_directory import RunDirectory
-from engine.params import params_digest, to_bytes
+from engine.params import to_bytes, weights_sha256
 from tests.cli.checkpoints import damage, ended, printed, refusal
 from tests.coordinator.disk import full_disk
 
@@ -24,7 +24,7 @@ def test_json_reads_back_to_the_same_weights_sha256(run: RunDirectory) -> None:
     checkpoint = run.checkpoints.load(6)
     rows = chain.from_iterable(exported["weights"].values())
     params = array("d", chain.from_iterable(rows))
-    assert params_digest(to_bytes(params)) == checkpoint.weights_sha256
+    assert weights_sha256(to_bytes(params)) == checkpoint.weights_sha256
     assert exported["weights_sha256"] == checkpoint.weights_sha256
     assert (exported["step"], exported["characters"]) == (6, "ab")
     assert exported["model"]["n_embd"] == 2

@@ -45,7 +45,7 @@ def answering(data: bytes) -> Iterator[str]:
 
     def answer() -> None:
         while not is_over.wait(0.005):
-            door.answer(lambda: data)
+            door.answer({b"STATUS": lambda: data})
 
     with StatusDoor() as door:
         thread = Thread(target=answer)
@@ -193,7 +193,7 @@ def test_watching_goes_on_until_the_coordinator_is_gone(
             address_file(run_dir, door.address)
             is_bound.set()
             while looks < 3 and time.monotonic() < deadline_s:
-                door.answer(make)
+                door.answer({b"STATUS": make})
 
     def make() -> bytes:
         nonlocal looks

@@ -30,11 +30,11 @@ def test_a_run_says_how_far_it_is_and_who_works_on_it() -> None:
         "refused liar-22aa (QUARANTINE): expected the bits of branch (0, 2)",
         "",
         "RANK  name     host    pid  phase      branches  documents  documents/s      heard"
-        "  leases         hedges  s/document",
+        "  leases         hedges  waited for  s/document",
         "   0  w0-11be  alpha  4711  ready            12         96         41.2  0.4 s ago"
-        "  (0, 2) (2, 4)       1      0.0213",
+        "  (0, 2) (2, 4)       1          57      0.0213",
         "   -  w1-7f3a  alpha  4711  preparing         0         96         41.2   12 s ago"
-        "  -                   1      0.0213",
+        "  -                   1          57      0.0213",
     ]
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from coordinator import events
-from coordinator.effects import Effect, Finish, Probe, Save, Send, Tell
+from coordinator.effects import Continue, Effect, Finish, Probe, Save, Send, Tell
 from coordinator.evaluations import Evaluations
 from coordinator.settings import CheckpointEvery, Settings
 from coordinator.state import CoordinatorState
@@ -21,11 +21,12 @@ from engine.config import TrainConfig, WorkConfig
 from engine.eager import Eager
 from engine.fingerprint import fingerprint
 from engine.optimizer import Moments
+from engine.packed import PackedDocuments
 from engine.params import from_bytes, to_bytes
 from engine.reference import train
 from engine.run import Run, prepare_run
 from wire.messages import Grad, Hello, Message, Ready, Result, Task, Welcome
-from wire.payload import unpack_task
+from wire.payload import unpack
 
 TEXTS = ["abba", "ba", "a", "bab", "aab", "b", "abab"]
 SHAPE = {"n_embd": 1, "n_head": 1, "block_size": 3}
@@ -61,12 +62,9 @@ class Hand:
 
     def take(self, task: Task) -> list[tuple[int, ...]]:
         """Keep the parameters, if the task brings some, and give its documents."""
-        params, documents = unpack_task(
-            task.payload, task.num_documents, self._run.model.num_params, task.has_params
-        )
-        if task.has_params:
-            self._params[task.params_digest] = params
-        return documents
+        if task.params:
+            self._params[task.params_digest] = task.params
+        return [*PackedDocuments.of_arrays(*unpack(task.payload, task.num_documents))]
 
     def compute(self, task: Task) -> Grad:
         documents = self.take(task)
@@ -87,7 +85,8 @@ class Hand:
                 lease=task.lease,
                 params_digest=task.params_digest,
                 loss_sum=total.loss,
-                compute_s=0.01,
+                queued_s=0.0,
+                compute_s=0.1,
                 payload=to_bytes(total.grad),
             )
         return replace(self._known[key], sid=task.sid, step=task.step, lease=task.lease)
@@ -117,6 +116,7 @@ class Scenario:
         self.run = run
         self.hand = hand or Hand(run)
         self.training = training or training_of(run)
+        self.now = self._clock_s = 0.0
         self.state = CoordinatorState(
             training=self.training,
             work=work_of(run),
@@ -128,8 +128,8 @@ class Scenario:
             evaluations=evaluations or Evaluations(bool(run.held_out)),
             contributors=contributors or {},
             fingerprint=fingerprint,
+            clock=lambda: self._clock_s,
         )
-        self.now = 0.0
         self.seen: list[Effect] = []
         self.welcomes: dict[bytes, Welcome] = {}
         self.handle(events.Started())
@@ -138,8 +138,13 @@ class Scenario:
         self.handle(events.Probed(fingerprint_of(run)))
 
     def handle(self, event: events.Event, now: float = 0.0) -> list[Effect]:
+        self._clock_s = now
         effects = self.state.handle(event, now)
         self.state.check()
+        while Continue() in effects:  # in its place is what follows from it
+            place = effects.index(Continue())
+            effects[place : place + 1] = self.state.handle(events.Continued(), now)
+            self.state.check()
         self.seen += effects
         for send in only(Send, effects):
             if isinstance(send.message, Task):
@@ -159,7 +164,7 @@ class Scenario:
 
     def hello(self, peer: bytes, now: float = 0.0) -> Welcome:
         name = f"w{peer.decode()}"
-        effects = self.receive(peer, Hello(1, name, "host", 11, "versions"), now)
+        effects = self.receive(peer, Hello(2, name, "host", 11, "versions"), now)
         self.welcomes[peer] = next(m for m in sent(effects, peer) if isinstance(m, Welcome))
         return self.welcomes[peer]
 

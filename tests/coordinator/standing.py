@@ -17,6 +17,7 @@ MEMBER = MemberStatus(
     heard_s=0.4,
     leases=((0, 2), (2, 4)),
     hedges=1,
+    waited_for=57,
     document_s=0.0213,
 )
 NEWCOMER = replace(

@@ -50,7 +50,7 @@ def test_a_lease_can_be_released_once() -> None:
 def test_releasing_a_summed_branch_frees_nothing() -> None:
     board = Board(BRANCHES)
     board.lease(1, "a", 0.0, [])
-    board.count((0, 2), one(1.0))
+    board.count((0, 2), one(1.0), "a")
 
     assert not board.release(1)
     assert board.lease(2, "b", 0.0, []) == Lease(2, (2, 4), "b", 0.0)
@@ -61,13 +61,13 @@ def test_counting_gives_the_leases_that_are_no_longer_wanted() -> None:
     board.lease(1, "a", 0.0, [])
     board.lease(2, "b", 0.0, [])
 
-    assert board.count((2, 4), one(1.0)) == [Lease(2, (2, 4), "b", 0.0)]
+    assert board.count((2, 4), one(1.0), "a") == [Lease(2, (2, 4), "b", 0.0)]
 
 
 def test_a_branch_that_waits_can_be_counted_and_is_not_leased_any_more() -> None:
     board = Board(BRANCHES)
 
-    assert board.count((0, 2), one(1.0)) == []
+    assert board.count((0, 2), one(1.0), "a") == []
 
     assert board.lease(1, "a", 0.0, []) == Lease(1, (2, 4), "a", 0.0)
     board.check()
@@ -75,10 +75,10 @@ def test_a_branch_that_waits_can_be_counted_and_is_not_leased_any_more() -> None
 
 def test_a_branch_is_counted_once() -> None:
     board = Board(BRANCHES)
-    board.count((0, 2), one(1.0))
+    board.count((0, 2), one(1.0), "a")
 
     with pytest.raises(AssertionError):
-        board.count((0, 2), one(1.0))
+        board.count((0, 2), one(1.0), "a")
 
 
 def test_a_branch_of_another_cut_is_not_held() -> None:
@@ -94,7 +94,7 @@ def test_a_board_is_untouched_until_something_is_leased_or_summed() -> None:
     assert leased.is_untouched
 
     leased.lease(1, "a", 0.0, [])
-    summed.count((0, 2), one(1.0))
+    summed.count((0, 2), one(1.0), "a")
 
     assert not leased.is_untouched
     assert not summed.is_untouched
@@ -115,7 +115,7 @@ def test_the_total_takes_the_tree_whatever_the_order_of_arrival() -> None:
     board = Board(BRANCHES)
 
     for branch in [(4, 5), (0, 2), (2, 4)]:
-        board.count(branch, one(values[branch]))
+        board.count(branch, one(values[branch]), "a")
 
     assert board.is_complete
     assert board.total(5).loss == (1e16 + 1.0) + -1e16
@@ -128,7 +128,7 @@ def test_a_board_is_complete_when_the_last_branch_is_in() -> None:
     states = []
     for branch in BRANCHES:
         states.append(board.is_complete)
-        board.count(branch, one(1.0))
+        board.count(branch, one(1.0), "a")
 
     assert [*states, board.is_complete] == [False, False, False, True]
 
@@ -210,6 +210,6 @@ def test_a_summed_branch_is_not_hedged() -> None:
     board = Board(BRANCHES[:2])
     board.lease(1, "a", 0.0, [])
     board.lease(2, "b", 0.0, [])
-    board.count((0, 2), one(1.0))
+    board.count((0, 2), one(1.0), "a")
 
     assert board.hedge(3, "c", 9.0, 1.0, []) == Lease(3, (2, 4), "c", 9.0)

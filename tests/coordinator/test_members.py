@@ -14,7 +14,19 @@ def member(peer: bytes, sid: int, **fields: object) -> Member:
     return made
 
 
-def test_members_are_listed_in_the_order_in_which_they_came() -> None:
+def test_members_are_served_in_the_order_of_their_names() -> None:
+    """A local coordinator shares the core of the last of them."""
+    members = Members()
+    names = ["worker-10-1f", "worker-2-ab", "desk-77", "worker-1-9c", "", "7"]
+    for sid, name in enumerate(names):
+        members.add(member(bytes([sid]), sid, name=name, ready_s=1.0))
+
+    assert [one.name for one in members.ready] == [
+        *("", "7", "desk-77", "worker-1-9c", "worker-2-ab", "worker-10-1f")
+    ]
+
+
+def test_members_of_one_name_are_listed_in_the_order_in_which_they_came() -> None:
     members = Members()
     for sid, peer in enumerate([b"c", b"a", b"b"]):
         members.add(member(peer, sid, ready_s=None if peer == b"a" else 1.0))

@@ -24,6 +24,9 @@ def test_each_step_is_a_line_with_every_fact_in_full(tmp_path: Path) -> None:
         "seconds": 0.5,
         "workers": 2,
         "learning_rate": 0.01,
+        "bytes_sent": 0,
+        "bytes_received": 0,
+        "phases": {},
     }
     assert json.loads(second)["step"] == 2
 

@@ -36,7 +36,7 @@ from wire.messages import (
 
 pytestmark = pytest.mark.unit
 
-HELLO = Hello(1, "wa", "host", 11, "versions")
+HELLO = Hello(2, "wa", "host", 11, "versions")
 
 
 # ---- joining ------------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ def test_hello_is_answered_by_welcome_and_nothing_else() -> None:
     (send,) = effects
     sid = send.message.sid
     config = work_of(scenario.run).to_json()
-    assert effects == [Send(b"a", Welcome(1, RUN, 4, sid, config, 1.0))]
+    assert effects == [Send(b"a", Welcome(2, RUN, 4, sid, config, 1.0))]
 
 
 def test_every_session_has_an_id_of_its_own() -> None:
@@ -77,9 +77,8 @@ def test_parameters_travel_once_and_then_by_digest() -> None:
 
     first, second = scenario.join(b"a")
 
-    assert first.has_params
-    assert first.payload.startswith(to_bytes(scenario.run.params))
-    assert not second.has_params
+    assert first.params == to_bytes(scenario.run.params)
+    assert second.params == b""
     assert first.params_digest == second.params_digest
 
 
@@ -88,7 +87,7 @@ def test_a_worker_that_holds_the_parameters_is_not_sent_them() -> None:
 
     both = scenario.join(b"a", params_digest=scenario.training.params_digest)
 
-    assert [task.has_params for task in both] == [False, False]
+    assert [task.params for task in both] == [b"", b""]
 
 
 def test_the_parameters_of_the_next_step_travel_again() -> None:
@@ -98,7 +97,7 @@ def test_the_parameters_of_the_next_step_travel_again() -> None:
     (following,) = tasks(scenario.answer(b"a", task), b"a")
 
     assert following.step == 1
-    assert following.has_params
+    assert following.params
 
 
 def test_a_worker_is_counted_when_it_is_ready_and_not_before() -> None:
@@ -112,7 +111,7 @@ def test_a_worker_is_counted_when_it_is_ready_and_not_before() -> None:
 
 def test_what_a_worker_calls_itself_is_made_printable_and_short() -> None:
     scenario = Scenario(small_run())
-    hello = Hello(1, "\x1b[31mred" + "x" * 100, "ho\nst", 11, "")
+    hello = Hello(2, "\x1b[31mred" + "x" * 100, "ho\nst", 11, "")
     (welcome,) = sent(scenario.receive(b"a", hello), b"a")
     scenario.welcomes[b"a"] = welcome
 
@@ -273,7 +272,7 @@ def test_garbled_bytes_are_counted_and_told() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [Who(RUN, 4, 1), Cancel(RUN, 4, 1, 1), Welcome(1, RUN, 4, 1, "{}", 1.0)],
+    [Who(RUN, 4, 1), Cancel(RUN, 4, 1, 1), Welcome(2, RUN, 4, 1, "{}", 1.0)],
 )
 def test_a_message_for_a_worker_is_dropped(message: Who | Cancel | Welcome) -> None:
     scenario = Scenario(small_run())

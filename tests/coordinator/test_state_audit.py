@@ -143,7 +143,7 @@ def test_a_liar_is_not_let_in_again_and_what_it_still_says_is_not_heard() -> Non
     go_back_to_start(scenario)
 
     late = scenario.answer(b"a", of_liar)
-    again = scenario.receive(b"z", Hello(1, "wa", "host", 11, "versions"))
+    again = scenario.receive(b"z", Hello(2, "wa", "host", 11, "versions"))
 
     assert not scenario.training.board.is_summed((of_liar.lo, of_liar.hi))
     assert only(Recompute, [*late]) == []

@@ -12,6 +12,7 @@ from coordinator import events
 from coordinator.effects import Finish, Save, Send
 from coordinator.facts import MemberLost, PeerRefused, StepCommitted
 from coordinator.settings import Settings
+from coordinator.timeline import PHASES
 from engine.params import to_bytes
 from tests.coordinator.scenario import (
     RUN,
@@ -48,7 +49,12 @@ def test_a_step_is_told_with_the_loss_of_the_reference() -> None:
     effects = scenario.answer(b"a", task, now=2.5)
 
     loss, params = reference(run)[0]
-    assert told(effects) == [StepCommitted(1, loss, 6, 2.5, 1, 0.01)]
+    (fact,) = told(effects)
+    assert (fact.step, fact.loss, fact.documents, fact.seconds) == (1, loss, 6, 2.5)
+    assert (fact.workers, fact.learning_rate) == (1, 0.01)
+    assert fact.bytes_sent == len(task.params) + len(task.payload)
+    assert fact.bytes_received == len(task.params)
+    assert list(fact.phases) == list(PHASES)
     assert to_bytes(scenario.training.params) == params
 
 

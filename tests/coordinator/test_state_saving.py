@@ -12,7 +12,7 @@ from wire.messages import Bye, Hello, Task
 
 pytestmark = pytest.mark.unit
 
-HELLO = Hello(1, "wa", "host", 11, "versions")
+HELLO = Hello(2, "wa", "host", 11, "versions")
 
 
 # ---- saving -------------------------------------------------------------------------------------
@@ -99,8 +99,8 @@ def test_the_last_step_is_saved_before_anybody_is_told_to_go() -> None:
 
     assert effects == [
         Tell(CheckpointDurable(2, 0.5, 0)),
-        Send(b"b", Bye(RUN, 4, sid_of_idler, "done", 2)),
         Send(b"a", Bye(RUN, 4, scenario.welcomes[b"a"].sid, "done", 2)),
+        Send(b"b", Bye(RUN, 4, sid_of_idler, "done", 2)),
         Finish(None),
     ]
 

@@ -52,7 +52,7 @@ def test_a_process_has_one_session_whatever_socket_it_comes_from() -> None:
     scenario = Scenario(small_run(shards=1))
     scenario.join(b"a")
 
-    effects = scenario.receive(b"z", Hello(1, "wa", "host", 11, "versions"))
+    effects = scenario.receive(b"z", Hello(2, "wa", "host", 11, "versions"))
 
     assert told(effects) == [MemberLost("wa", "it began anew", 1, 0)]
 

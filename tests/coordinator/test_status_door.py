@@ -1,4 +1,4 @@
-"""The status door over real sockets: one question, one answer, and nothing for anybody else."""
+"""The status door over real sockets: a question, its answer, and nothing for anybody else."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,19 @@ import pytest
 import zmq
 
 from coordinator.errors import StatusNotLocal
-from coordinator.status_door import FRAME_BYTES_MAX, REQUESTS_PER_TURN, StatusDoor
+from coordinator.status_door import (
+    FRAME_BYTES_MAX,
+    REQUESTS_PER_TURN,
+    STATUS,
+    TIMELINE,
+    StatusDoor,
+)
 from tests.integration.callers import Callers, ZmqSocket
 
 pytestmark = pytest.mark.integration
 
 ANSWER = b'{"step":118}'
+OTHER = b'{"steps":[]}'
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def callers(door: StatusDoor) -> Iterator[Callers]:
 def answered(door: StatusDoor, caller: ZmqSocket) -> list[bytes]:
     """Turn the coordinator's loop until the caller has its answer."""
     for _ in range(500):
-        door.answer(lambda: ANSWER)
+        door.answer({STATUS: lambda: ANSWER, TIMELINE: lambda: OTHER})
         if caller.poll(10):
             return caller.recv_multipart()
     pytest.fail("the door said nothing")
@@ -40,6 +47,13 @@ def test_a_question_gets_the_answer(door: StatusDoor, callers: Callers) -> None:
     caller.send(b"STATUS")
 
     assert answered(door, caller) == [ANSWER]
+
+
+def test_each_question_has_its_own_answer(door: StatusDoor, callers: Callers) -> None:
+    caller = callers.dealer()
+    caller.send(b"TIMELINE")
+
+    assert answered(door, caller) == [OTHER]
 
 
 def test_a_req_socket_is_answered_too(door: StatusDoor, callers: Callers) -> None:
@@ -88,10 +102,10 @@ def test_a_turn_makes_one_answer_for_all_and_ends_even_if_questions_do_not(
 
     turns = 0
     while greedy.poll(50) == 0 and turns < 100:
-        door.answer(make)
+        door.answer({STATUS: make})
         turns += 1
     for _ in range(100):
-        door.answer(make)
+        door.answer({STATUS: make})
     answers = 0
     while greedy.poll(50):
         greedy.recv()
@@ -103,7 +117,7 @@ def test_a_turn_makes_one_answer_for_all_and_ends_even_if_questions_do_not(
 
 
 def test_without_a_question_no_answer_is_made(door: StatusDoor) -> None:
-    door.answer(lambda: pytest.fail("nobody has asked"))
+    door.answer({STATUS: lambda: pytest.fail("nobody has asked")})
 
 
 def test_a_caller_that_never_reads_blocks_nobody(door: StatusDoor, callers: Callers) -> None:
@@ -112,7 +126,7 @@ def test_a_caller_that_never_reads_blocks_nobody(door: StatusDoor, callers: Call
     for _ in range(500):
         deaf.send(b"STATUS")
     for _ in range(50):
-        door.answer(lambda: bytes(100_000))
+        door.answer({STATUS: lambda: bytes(100_000)})
     caller.send(b"STATUS")
 
     assert answered(door, caller) == [ANSWER]

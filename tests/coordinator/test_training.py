@@ -1,5 +1,6 @@
 """The open step: its branches, its documents, what is judged about a gradient, and its commit."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,18 +11,19 @@ from coordinator.training import Training
 from engine.config import TrainConfig
 from engine.eager import Eager
 from engine.optimizer import Moments
-from engine.params import Flat, to_bytes
+from engine.packed import PackedDocuments
+from engine.params import Flat, layout_of, to_bytes
 from engine.shards import cut_branch, global_batch, order_by_length
 from engine.vector import adam_update
 from tests.coordinator.scenario import reference, small_run, training_of
 from wire.messages import Grad
-from wire.payload import unpack_task
+from wire.payload import unpack
 
 pytestmark = pytest.mark.unit
 
 
 def grad(name: str = "x", lo: int = 0, hi: int = 1, payload: bytes = b"") -> Grad:
-    return Grad("", 1, 1, 0, lo, hi, 1, name, 1.0, 0.1, payload)
+    return Grad("", 1, 1, 0, lo, hi, 1, name, 1.0, 0.0, 0.1, payload)
 
 
 def test_the_documents_of_the_branches_are_those_of_the_step_by_length() -> None:
@@ -32,18 +34,11 @@ def test_the_documents_of_the_branches_are_those_of_the_step_by_length() -> None
     documents = []
     for branch in [(0, 2), (2, 4), (4, 5)]:
         assert training.board.holds(branch)
-        payload = training.payload(branch, has_params=False)
-        documents += unpack_task(payload, training.count_documents(branch), 0, False)[1]
+        payload = training.payload(branch)
+        documents += PackedDocuments.of_arrays(*unpack(payload, training.count_documents(branch)))
 
     batch = order_by_length(global_batch(run.documents, 0, 6))
     assert documents == [tuple(tokens) for tokens in batch]
-
-
-def test_a_payload_begins_with_the_parameters_if_they_are_wanted() -> None:
-    training = training_of(small_run())
-    bare = training.payload((0, 5), has_params=False)
-
-    assert training.payload((0, 5), has_params=True) == training.point.params_bytes + bare
 
 
 def test_a_step_is_committed_with_the_bits_of_the_reference() -> None:
@@ -55,8 +50,8 @@ def test_a_step_is_committed_with_the_bits_of_the_reference() -> None:
         batch = order_by_length(global_batch(run.documents, step, 6))
         for shard, documents in enumerate(cut_branch(batch, 0, 2, 6, 2)):
             one = Eager(run.model).gradient(training.params, documents)
-            training.board.count((shard, shard + 1), BranchSum(one.loss, np.array(one.grad)))
-        training.commit()
+            training.board.count((shard, shard + 1), BranchSum(one.loss, np.array(one.grad)), "w")
+        training.commit(training.reduce())
 
         assert training.step == step + 1
         assert training.loss == loss
@@ -70,8 +65,8 @@ def test_a_commit_opens_a_step_without_sums() -> None:
     before = training.params_digest
     zeros = np.zeros(run.model.num_params)
 
-    training.board.count((0, 1), BranchSum(1.5, zeros))
-    training.commit()
+    training.board.count((0, 1), BranchSum(1.5, zeros), "w")
+    training.commit(training.reduce())
 
     assert training.board.is_untouched
     assert training.loss == 0.25
@@ -79,8 +74,8 @@ def test_a_commit_opens_a_step_without_sums() -> None:
     assert training.params_digest == before  # a gradient of zero moves nothing
 
 
-class Silent(Eager):
-    """Updates as fast engines do: what leaves the floats is infinite, and nothing is raised."""
+class Fast(Eager):
+    """Updates as fast engines do."""
 
     def update(
         self, config: TrainConfig, step: int, params: Flat, moments: Moments, grad: Flat
@@ -88,16 +83,16 @@ class Silent(Eager):
         return adam_update(config, step, params, moments, grad)
 
 
-@pytest.mark.parametrize("engine", [Eager, Silent])
+@pytest.mark.parametrize("engine", [Eager, Fast])
 def test_an_update_that_leaves_the_floats_is_not_committed(engine: type[Eager]) -> None:
     """The square of such a gradient is infinite, and its parameter would stay where it is."""
     run = small_run(steps=2, batch_size=6, shards=1)
     moments = Moments.zeros(run.model.num_params)
     training = Training(run, engine(run.model), 0, run.params, moments, None)
-    training.board.count((0, 1), BranchSum(1.5, np.full(run.model.num_params, 1e200)))
+    training.board.count((0, 1), BranchSum(1.5, np.full(run.model.num_params, 1e200)), "w")
 
     with pytest.raises(OverflowError):
-        training.commit()
+        training.commit(training.reduce())
 
     assert training.step == 0
     assert training.params == run.params
@@ -134,3 +129,17 @@ def test_who_failed_at_a_branch_is_remembered() -> None:
     assert training.failed_by("wa") == [(0, 1)]
     assert training.failed_by("wb") == [(1, 2)]
     assert training.failed_by("wc") == []
+
+
+def test_the_norms_are_those_of_each_matrix_of_the_mean_gradient() -> None:
+    run = small_run(steps=2, batch_size=6, shards=1)
+    training = training_of(run)
+    total = np.arange(run.model.num_params, dtype=float)
+    training.board.count((0, 1), BranchSum(1.5, total), "w")
+    training.commit(training.reduce())
+
+    norms = training.grad_norms()
+
+    for matrix in layout_of(run.model):
+        part = total[matrix.offset : matrix.offset + matrix.rows * matrix.columns] / 6
+        assert norms[matrix.name] == pytest.approx(math.hypot(*part))

@@ -12,8 +12,8 @@ from engine.params import (
     from_bytes,
     initialise,
     layout_of,
-    params_digest,
     to_bytes,
+    weights_sha256,
 )
 
 pytestmark = pytest.mark.unit
@@ -85,10 +85,10 @@ def test_bytes_that_are_no_whole_number_of_floats_are_refused() -> None:
 
 
 def test_the_digest_is_the_sha256_of_the_bytes() -> None:
-    assert params_digest(b"abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert weights_sha256(b"abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
 def test_a_changed_last_bit_changes_the_digest() -> None:
     one, other = to_bytes(array("d", [1.0])), to_bytes(array("d", [1.0 + 2**-52]))
 
-    assert params_digest(one) != params_digest(other)
+    assert weights_sha256(one) != weights_sha256(other)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.config import TrainConfig
 from engine.engines import engine_of
-from engine.params import params_digest, to_bytes
+from engine.params import to_bytes, weights_sha256
 from engine.reference import train
 from engine.run import prepare_run
 
@@ -67,4 +67,4 @@ def _expected(job: Job, steps: int) -> Expected:
     for loss, updated in islice(train(run, engine_of(config.engine, run.model)), steps):
         losses.append(loss)
         params = updated
-    return Expected(losses, params_digest(to_bytes(params)))
+    return Expected(losses, weights_sha256(to_bytes(params)))

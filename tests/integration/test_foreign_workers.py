@@ -19,7 +19,7 @@ REFUSED = 78
 
 OTHER_VERSION = """
 import wire.messages
-wire.messages.PROTOCOL_VERSION = 2
+wire.messages.PROTOCOL_VERSION = 3
 """
 OTHER_CONFIG = """
 import engine.config
@@ -64,7 +64,7 @@ def start_worker_of(kind: str, lab: Lab, address: str) -> Process:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("another version", "expected protocol version 1, got 2"),
+        ("another version", "expected protocol version 2, got 3"),
         ("another config", "expected config "),
         ("other arithmetic", "expected gradients with digest "),
         ("another C library", "expected gradients with digest "),

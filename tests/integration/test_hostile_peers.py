@@ -70,7 +70,7 @@ class Stranger:
 
     def _hello(self) -> list[bytes]:
         name = f"stranger-{self._rng.getrandbits(32):08x}"
-        return encode(plausible(Hello, self._rng, v=1, name=name))
+        return encode(plausible(Hello, self._rng, v=2, name=name))
 
     def _listen(self) -> None:
         with suppress(zmq.Again):

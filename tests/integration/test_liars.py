@@ -76,7 +76,7 @@ def test_train_goes_on_without_a_worker_that_lies(lab: Lab) -> None:
     (lab.directory / "sitecustomize.py").write_text(LIAR)
     lab.environment["PYTHONPATH"] = f"{lab.directory}:{lab.environment['PYTHONPATH']}"
     # So many that the run outlives the worker that is refused.
-    job = Job(steps=1000, batch_size=64, n_embd=4, n_head=2, engine="compiled")
+    job = Job(steps=5000, batch_size=64, n_embd=4, n_head=2, engine="compiled")
 
     train = lab.train(job, "--workers=2", "--audit=0.3")
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 
 JOB = Job()
 NUM_PARAMS = 432  # of the job's model
-HELLO = Hello(v=1, name="stranger", host="test", pid=1, versions="")
+HELLO = Hello(v=2, name="stranger", host="test", pid=1, versions="")
 MIB = 1024 * 1024
 
 
@@ -95,6 +95,7 @@ def grad_of(run: str, gen: int, sid: int) -> Grad:
         lease=1,
         params_digest="0" * 64,
         loss_sum=1.0,
+        queued_s=0.0,
         compute_s=0.1,
         payload=array("d", [1.0] * NUM_PARAMS).tobytes(),
     )
@@ -110,12 +111,12 @@ def test_a_hello_of_another_protocol_version_is_refused_with_a_sentence(callers:
     """Two versions in one flock must find out at once, and in words."""
     caller = callers.dealer()
 
-    say(caller, replace(HELLO, v=2))
+    say(caller, replace(HELLO, v=3))
 
     answer = hear(caller)
     assert isinstance(answer, Refuse)
     assert answer.permanent
-    assert "expected protocol version 1, got 2" in answer.text
+    assert "expected protocol version 2, got 3" in answer.text
 
 
 def test_a_gradient_without_a_session_is_asked_who_it_is(callers: Callers) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from cli.status import look
 from coordinator.run_directory import RunDirectory
 from engine.params import to_bytes
 from tests.integration.crew import STEPS, Crew, facts
@@ -218,7 +219,8 @@ def test_a_recorded_connection_is_refused_when_it_is_played_again(lab: Lab, issu
         recorded = bytes(proxy.recorded[0][UP])
         assert len(recorded) > 20 * FLOAT_BYTES * 100, "twenty gradients"
 
-        steps = crew.steps
+        steps = look(crew.run_dir, None).step
+        wait_until("the line of every step", lambda: crew.steps == steps)
         host, _, port = crew.address.removeprefix("tcp://").rpartition(":")
         for trial in range(1, TRIALS + 1):
             with socket.create_connection((host, int(port))) as raw:

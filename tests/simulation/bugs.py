@@ -18,7 +18,7 @@ from coordinator.saves import Saves
 from coordinator.state import CoordinatorState
 from coordinator.training import Training
 from engine.tree import Branch
-from wire.codec import DIGEST_BYTES
+from wire.digest import DIGEST_BYTES
 from wire.messages import NONFINITE, FromMember, Grad, Message, Ready, Task, Who
 from worker.state import WorkerState
 
@@ -26,9 +26,9 @@ from worker.state import WorkerState
 
 
 def count_again(original: Callable[..., list[Lease]]) -> Callable[..., list[Lease]]:
-    def count(self: Board, branch: Branch, branch_sum: BranchSum) -> list[Lease]:
+    def count(self: Board, branch: Branch, branch_sum: BranchSum, by: str) -> list[Lease]:
         known = self._sums.pop(branch, None)
-        return original(self, branch, branch_sum if known is None else known.plus(branch_sum))
+        return original(self, branch, branch_sum if known is None else known.plus(branch_sum), by)
 
     return count
 
@@ -115,6 +115,10 @@ def deaf_to_who(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
     return on_message
 
 
+def params_as_they_are(original: object) -> Callable[..., bytes]:
+    return lambda kind, values, params: params
+
+
 def digest_of_nothing(original: object) -> Callable[..., bytes]:
     return lambda header, payload: bytes(DIGEST_BYTES)
 
@@ -147,20 +151,19 @@ def hedged_again(original: object) -> Callable[..., Lease | None]:
 
 
 def first_dropped(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    def on_cancel(self: WorkerState, lease: int) -> list[Any]:
+    def on_cancel(self: WorkerState, lease: int, now: float) -> list[Any]:
         current = self._current
-        return original(self, lease if current is None else current.task.lease)
+        return original(self, lease if current is None else current.task.lease, now)
 
     return on_cancel
 
 
 def old_params(original: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
-    def on_task(self: WorkerState, task: Task) -> list[Any]:
-        if self._params is not None and task.has_params:
+    def on_task(self: WorkerState, task: Task, now: float) -> list[Any]:
+        if self._params is not None and task.params:
             self._params_digest = task.params_digest
-            documents = task.payload[8 * len(self._params) :]
-            task = replace(task, has_params=False, payload=documents)
-        return original(self, task)
+            task = replace(task, params=b"")
+        return original(self, task, now)
 
     return on_task
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from coordinator import events
 from coordinator.effects import (
+    Continue,
     Effect,
     Evaluate,
     Finish,
@@ -104,6 +105,7 @@ class CoordinatorHost:
             evaluations=Evaluations(plan.has_held_out),
             contributors=saved.contributors,
             fingerprint=saved.fingerprint,
+            clock=lambda: self._clock.now,
         )
 
     def _is_elsewhere(self) -> bool:
@@ -183,6 +185,9 @@ class CoordinatorHost:
             event = pending.popleft()
             checks.before(event)
             effects = self.state.handle(event, self._clock.now)
+            if Continue() in effects:  # a commit and what follows from it
+                place = effects.index(Continue())
+                effects[place : place + 1] = self.state.handle(events.Continued(), self._clock.now)
             checks.after(event, effects, self._clock.now)
             for effect in effects:
                 pending += self._perform(effect)
@@ -226,7 +231,7 @@ class CoordinatorHost:
             return [events.SaveFailed(save.step, NO_ROOM)]
         self._clock.say(self.name, f"saves step {save.step}")
         self._saving.ask(save)
-        return []
+        return [events.SaveBegan(0.0)]
 
     def _went_back(self, step: int) -> events.Event:
         if self._world.faults.strikes("save failed"):

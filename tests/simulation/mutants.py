@@ -144,7 +144,12 @@ MUTANTS = (
     Mutant(
         "frame digest unchecked",
         "Flipped bits on the wire are believed.",
-        ((codec, "_digest", bugs.digest_of_nothing),),
+        ((codec, "digest_of", bugs.digest_of_nothing),),
+    ),
+    Mutant(
+        "parameters unchecked",
+        "Flipped bits in parameters are believed, whatever the header calls them.",
+        ((codec, "_checked_params", bugs.params_as_they_are),),
     ),
     Mutant(
         "NaN accepted",

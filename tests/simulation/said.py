@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from wire.messages import Message
 
-UNSAID = ("run", "host", "pid", "versions", "config", "payload", "compute_s")
+UNSAID = ("run", "host", "pid", "versions", "config", "payload", "params", "queued_s", "compute_s")
 SHORT = 8  # characters of a digest, digits of a session
 
 
@@ -29,5 +29,5 @@ def _short(value: object) -> object:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    is_digest = isinstance(value, str) and len(text) == 64
+    is_digest = isinstance(value, str) and len(text) in (32, 64)
     return text[:SHORT] if is_digest or (text.isdigit() and len(text) > 2 * SHORT) else text

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from engine.params import params_digest
+from engine.params import weights_sha256
 from tests.simulation.__main__ import main
 from tests.simulation.arithmetic import oracle
 from tests.simulation.mutants import with_a_liar_and_slow_saves
@@ -178,7 +178,7 @@ def assert_liar_is_found(seed: int) -> None:
         if outcome.told["LiarFound"]:
             break
     assert outcome.told["LiarFound"] == 1
-    assert outcome.weights_sha256 == params_digest(oracle(steps).params[-1])
+    assert outcome.weights_sha256 == weights_sha256(oracle(steps).params[-1])
 
 
 @pytest.mark.parametrize("seeds", [range(50)], ids=str)

@@ -8,12 +8,13 @@ from dataclasses import replace
 from engine.branch import BranchComputation
 from engine.config import WorkConfig
 from engine.fingerprint import fingerprint
-from engine.params import from_bytes, params_digest, to_bytes
+from engine.params import from_bytes, to_bytes
 from tests.simulation.network import Connection, Frames
 from tests.simulation.plan import Kind
 from tests.simulation.said import Said
 from tests.simulation.surroundings import Surroundings
 from wire.codec import decode, encode
+from wire.digest import params_digest
 from wire.errors import WireError
 from wire.messages import Cancel, Grad, Hello, Message, Ready
 from worker import events

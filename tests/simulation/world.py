@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.params import params_digest, to_bytes
+from engine.params import to_bytes, weights_sha256
 from tests.simulation.arithmetic import oracle
 from tests.simulation.broken import Broken
 from tests.simulation.chaos import Chaos
@@ -99,7 +99,7 @@ class World:
     @property
     def weights_sha256(self) -> str:
         newest = self._disk.newest
-        return "" if newest is None else params_digest(to_bytes(newest.params))
+        return "" if newest is None else weights_sha256(to_bytes(newest.params))
 
     @property
     def step(self) -> int:

@@ -3,7 +3,6 @@
 One generator serves the decoder alone and the socket of a coordinator that trains.
 """
 
-import hashlib
 import math
 import random
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, get_args
 import msgpack
 
 from wire.codec import encode
+from wire.digest import digest
 from wire.messages import Message
 
 KINDS: tuple[type[Any], ...] = get_args(Message)
@@ -38,7 +38,7 @@ FOREIGN: tuple[Any, ...] = (
 
 def seal(header: bytes, payload: bytes = b"") -> list[bytes]:
     """Frames with the digest that belongs to them, as a hostile peer can make them."""
-    return [hashlib.sha256(header + payload).digest()[:16], header, payload]
+    return [digest(header, payload), header, payload]
 
 
 def plausible(kind: type[Any], rng: random.Random, **known: Any) -> Any:
@@ -57,14 +57,14 @@ def plausible(kind: type[Any], rng: random.Random, **known: Any) -> Any:
 def hostile(rng: random.Random) -> list[bytes]:
     """Give the frames of one message that nobody of ours would send, or would not have sent."""
     message = plausible(rng.choice(KINDS), rng)
-    digest, header, payload = encode(message)
+    digest, header, payload, *params = encode(message)
     match rng.randrange(7):
         case 0:
             return [_noise(rng) for _ in range(rng.choice((0, 1, 2, 3, 3, 3, 4, 30)))]
         case 1:
-            return [digest, mutated(header, rng), payload]
+            return [digest, mutated(header, rng), payload, *params]
         case 2:
-            return [digest, header, mutated(payload, rng)]
+            return [digest, header, mutated(payload, rng), *params]
         case 3:
             return seal(_noise(rng), payload)
         case 4:
@@ -72,7 +72,7 @@ def hostile(rng: random.Random) -> list[bytes]:
         case 5:
             return seal(_disfigured(header, rng), payload)
         case _:
-            return [digest, header, payload]
+            return [digest, header, payload, *params]
 
 
 def mutated(frame: bytes, rng: random.Random) -> bytes:

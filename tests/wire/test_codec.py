@@ -3,7 +3,7 @@
 import hashlib
 import math
 import tracemalloc
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import msgpack
@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.wire.hostile import seal
 from wire.codec import HEADER_BYTES_MAX, decode, encode
+from wire.digest import digest as digest_of
+from wire.digest import params_digest
 from wire.errors import DigestMismatch, MalformedFrame, VersionMismatch
 from wire.messages import (
     PROTOCOL_VERSION,
@@ -32,10 +34,11 @@ pytestmark = pytest.mark.unit
 
 RUN = "5f" * 16
 PING = {"type": "PING", "run": RUN, "gen": 1, "sid": 7, "t": 2.5}
-HELLO = {"type": "HELLO", "v": 1, "name": "w", "host": "h", "pid": 1, "versions": ""}
+HELLO = {"type": "HELLO", "v": 2, "name": "w", "host": "h", "pid": 1, "versions": ""}
 REFUSE = {"type": "REFUSE", "code": "CONFIG", "text": "", "permanent": True}
-TASK = Task(RUN, 2, 3, 118, 4, 6, 9, "ab" * 32, 2, True, b"\x01\x02\x03")
-GRAD = Grad(RUN, 2, 3, 118, 4, 6, 9, "ab" * 32, 3.25, 0.5, bytes(range(24)))
+PARAMS = bytes(range(16))
+TASK = Task(RUN, 2, 3, 118, 4, 6, 9, params_digest(PARAMS), 2, b"\x01\x02\x03", PARAMS)
+GRAD = Grad(RUN, 2, 3, 118, 4, 6, 9, "ab" * 16, 3.25, 0.25, 0.5, bytes(range(24)))
 
 
 def sealed(values: dict[Any, Any], payload: bytes = b"") -> list[bytes]:
@@ -54,7 +57,7 @@ def messages() -> st.SearchStrategy[Message]:
         (Hello, "v"): st.just(PROTOCOL_VERSION),
         (Bye, "durable_step"): st.integers(-1, 2**63 - 1),
     }
-    return st.one_of(
+    drawn = st.one_of(
         *(
             st.builds(
                 kind,
@@ -66,6 +69,14 @@ def messages() -> st.SearchStrategy[Message]:
             for kind in get_args(Message)
         )
     )
+    return drawn.map(named)
+
+
+def named(message: Message) -> Message:
+    """Give parameters the name that is theirs."""
+    if isinstance(message, Task) and message.params:
+        return replace(message, params_digest=params_digest(message.params))
+    return message
 
 
 # ---- what we send is what arrives ---------------------------------------------------------------
@@ -79,7 +90,7 @@ def test_every_message_arrives_as_it_was_sent(message: Message) -> None:
 def test_a_message_is_digest_header_and_payload() -> None:
     digest, header, payload = encode(Cancel(RUN, 1, 7, 3))
 
-    assert digest == hashlib.sha256(header).digest()[:16]
+    assert digest == digest_of(header, b"")
     assert msgpack.unpackb(header) == {"type": "CANCEL", "run": RUN, "gen": 1, "sid": 7, "lease": 3}
     assert payload == b""
 
@@ -88,17 +99,38 @@ def test_a_payload_is_a_frame_of_its_own_and_under_the_digest() -> None:
     digest, header, payload = encode(GRAD)
 
     assert payload == bytes(range(24))
-    assert digest == hashlib.sha256(header + payload).digest()[:16]
+    assert digest == digest_of(header + payload, b"")
     assert b"payload" not in header
+
+
+def test_parameters_are_a_frame_of_their_own_that_the_header_names() -> None:
+    digest, header, payload, params = encode(TASK)
+
+    assert params == PARAMS
+    assert digest == digest_of(header, payload)
+    assert msgpack.unpackb(header)["params_digest"] == params_digest(PARAMS)
+    assert encode(replace(TASK, params=b"")) == [digest, header, payload]
+
+
+def test_parameters_that_are_not_what_their_digest_says_are_refused() -> None:
+    frames = encode(replace(TASK, params_digest="ab" * 16))
+
+    with pytest.raises(DigestMismatch, match="parameters"):
+        decode(frames)
+
+
+def test_parameters_with_a_message_that_has_none_are_refused() -> None:
+    with pytest.raises(MalformedFrame, match="expected 3 frames with Grad, got 4"):
+        decode([*encode(GRAD), PARAMS])
 
 
 @pytest.mark.parametrize("loss", [math.inf, -math.inf])
 def test_a_loss_that_is_infinite_arrives(loss: float) -> None:
-    assert decode(encode(Grad(RUN, 1, 1, 0, 0, 1, 1, "", loss, 0.5))).loss_sum == loss
+    assert decode(encode(Grad(RUN, 1, 1, 0, 0, 1, 1, "", loss, 0.0, 0.5))).loss_sum == loss
 
 
 def test_a_loss_that_is_not_a_number_arrives() -> None:
-    assert math.isnan(decode(encode(Grad(RUN, 1, 1, 0, 0, 1, 1, "", math.nan, 0.5))).loss_sum)
+    assert math.isnan(decode(encode(Grad(RUN, 1, 1, 0, 0, 1, 1, "", math.nan, 0.0, 0.5))).loss_sum)
 
 
 def test_a_header_of_the_greatest_size_arrives() -> None:
@@ -143,7 +175,7 @@ def test_a_byte_moved_from_payload_to_header_is_noticed() -> None:
         decode([digest, header + payload[:1], payload[1:]])
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 4, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 100])
 def test_another_number_of_frames_is_refused(count: int) -> None:
     with pytest.raises(MalformedFrame, match=f"expected 3 frames, got {count}"):
         decode((encode(GRAD) * 34)[:count])
@@ -271,12 +303,13 @@ def test_a_time_that_is_not_finite_is_refused(value: float) -> None:
         decode(sealed({**PING, "t": value}))
 
 
-@pytest.mark.parametrize("name", ["document_s", "compute_s", "heartbeat_s"])
+@pytest.mark.parametrize("name", ["document_s", "queued_s", "compute_s", "heartbeat_s"])
 def test_only_a_loss_may_be_no_number(name: str) -> None:
     messages = {
         "document_s": Ready(RUN, 1, 7, "", "", "", 0.5),
+        "queued_s": GRAD,
         "compute_s": GRAD,
-        "heartbeat_s": Welcome(1, RUN, 1, 7, "{}", 1.0),
+        "heartbeat_s": Welcome(2, RUN, 1, 7, "{}", 1.0),
     }
     header = msgpack.unpackb(encode(messages[name])[1])
 
@@ -289,9 +322,9 @@ def test_a_payload_with_a_message_that_has_none_is_refused() -> None:
         decode(sealed(PING, b"abc"))
 
 
-@pytest.mark.parametrize("version", [-1, 0, 2, 2**64 - 1])
+@pytest.mark.parametrize("version", [-1, 0, 1, 3, 2**64 - 1])
 def test_a_hello_of_another_version_says_which(version: int) -> None:
-    with pytest.raises(VersionMismatch, match=f"expected protocol version 1, got {version}") as got:
+    with pytest.raises(VersionMismatch, match=f"expected protocol version 2, got {version}") as got:
         decode(sealed({**HELLO, "v": version}))
 
     assert got.value.version == version
@@ -299,4 +332,15 @@ def test_a_hello_of_another_version_says_which(version: int) -> None:
 
 def test_a_hello_of_another_version_may_have_other_fields() -> None:
     with pytest.raises(VersionMismatch):
-        decode(sealed({"type": "HELLO", "v": 2, "whoami": "worker of next year"}))
+        decode(sealed({"type": "HELLO", "v": 3, "whoami": "worker of next year"}))
+
+
+def test_a_hello_of_version_1_is_known_by_its_digest() -> None:
+    """Its digests were sha256; a damaged message must not be taken for it."""
+    header, payload = msgpack.packb({**HELLO, "v": 1}), b""
+    digest = hashlib.sha256(header).digest()[:16]
+
+    with pytest.raises(VersionMismatch, match="expected protocol version 2, got 1"):
+        decode([digest, header, payload])
+    with pytest.raises(DigestMismatch):
+        decode([digest, header.replace(b"HELLO", b"HELLP"), payload])

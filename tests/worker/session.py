@@ -4,7 +4,8 @@ import random
 from typing import Any
 
 from engine.config import ModelConfig, WorkConfig
-from engine.params import from_bytes, params_digest
+from engine.params import from_bytes
+from wire.digest import params_digest
 from wire.messages import (
     Hello,
     Message,
@@ -12,7 +13,7 @@ from wire.messages import (
     Task,
     Welcome,
 )
-from wire.payload import pack_documents
+from wire.payload import join, pack
 from worker import events
 from worker.effects import Compute, Effect, Send
 from worker.state import Identity, WorkerState
@@ -21,8 +22,8 @@ RUN = "5f" * 16
 SESSION = (RUN, 4, 7)
 ADDRESS = "tcp://127.0.0.1:5555"
 WORK = WorkConfig("eager", 4, 2, ModelConfig(3, n_embd=1, n_head=1, block_size=3))
-HELLO = Hello(1, "w-1", "host", 11, "versions")
-WELCOME = Welcome(1, *SESSION, WORK.to_json(), 1.0)
+HELLO = Hello(2, "w-1", "host", 11, "versions")
+WELCOME = Welcome(2, *SESSION, WORK.to_json(), 1.0)
 PARAMS = bytes(8 * WORK.model.num_params)
 DIGEST = params_digest(PARAMS)
 DOCUMENTS = [(2, 0, 2), (2, 1, 2)]
@@ -52,10 +53,10 @@ def receive(state: WorkerState, message: Message, now: float = 0.0) -> list[Effe
     return state.handle(events.Received(message), now)
 
 
-def task(lease: int = 1, has_params: bool = True, **fields: Any) -> Task:
+def task(lease: int = 1, params: bytes = PARAMS, **fields: Any) -> Task:
     values = {"step": 0, "lo": 0, "hi": 1, "params_digest": DIGEST, "num_documents": 2, **fields}
-    payload = (PARAMS if has_params else b"") + pack_documents(DOCUMENTS)
-    return Task(*SESSION, lease=lease, has_params=has_params, **{"payload": payload, **values})
+    payload = join([*map(pack, DOCUMENTS)])
+    return Task(*SESSION, lease=lease, params=params, **{"payload": payload, **values})
 
 
 def compute(lo: int = 0, hi: int = 1) -> Compute:

@@ -33,7 +33,7 @@ from wire.messages import (
     Welcome,
     Who,
 )
-from wire.payload import pack_documents
+from wire.payload import join, pack
 from worker import events
 from worker.effects import Abandon, Connect, Exit, Prepare, Send, Tell
 
@@ -158,20 +158,20 @@ def test_ready_follows_preparation_with_what_was_understood_and_measured() -> No
     "config", ["", "{}", "null", "[" * 9, WORK.to_json().replace('"n_head":1', '"n_head":2')]
 )
 def test_a_config_that_cannot_be_is_a_permanent_end(config: str) -> None:
-    (leave,) = receive(greeting(), Welcome(1, *SESSION, config, 1.0))
+    (leave,) = receive(greeting(), Welcome(2, *SESSION, config, 1.0))
 
     assert leave.is_permanent
     assert leave.failure
 
 
-@pytest.mark.parametrize(("version", "heartbeat_s"), [(2, 1.0), (1, 0.0), (1, -1.0)])
+@pytest.mark.parametrize(("version", "heartbeat_s"), [(1, 1.0), (3, 1.0), (2, 0.0), (2, -1.0)])
 def test_a_welcome_of_another_version_or_without_a_heartbeat_is_a_permanent_end(
     version: int, heartbeat_s: float
 ) -> None:
     (leave,) = receive(greeting(), Welcome(version, *SESSION, WORK.to_json(), heartbeat_s))
 
     assert leave.is_permanent
-    assert "expected protocol version 1 and a heartbeat" in leave.failure
+    assert "expected protocol version 2 and a heartbeat" in leave.failure
 
 
 def test_a_second_welcome_is_ignored() -> None:
@@ -246,12 +246,12 @@ def test_messages_of_another_session_are_ignored(session: tuple[str, int, int]) 
 
 
 def test_a_task_of_another_session_is_not_computed() -> None:
-    other = Task(RUN, 4, 8, 0, 0, 1, 1, DIGEST, 2, True, PARAMS + pack_documents(DOCUMENTS))
+    other = Task(RUN, 4, 8, 0, 0, 1, 1, DIGEST, 2, join([*map(pack, DOCUMENTS)]), PARAMS)
 
     assert receive(working(), other) == []
 
 
-@pytest.mark.parametrize("message", [HELLO, Grad(*SESSION, 0, 0, 1, 1, "", 0.0, 0.0, b"")])
+@pytest.mark.parametrize("message", [HELLO, Grad(*SESSION, 0, 0, 1, 1, "", 0.0, 0.0, 0.0, b"")])
 def test_a_message_for_a_coordinator_is_ignored(message: Message) -> None:
     assert receive(working(), message) == []
 

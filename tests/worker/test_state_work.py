@@ -25,7 +25,7 @@ from wire.messages import (
     Result,
     Who,
 )
-from wire.payload import pack_documents
+from wire.payload import join, pack
 from worker import events
 from worker.effects import Abandon, Send, Tell
 
@@ -42,17 +42,17 @@ def test_a_second_task_waits_for_the_first() -> None:
     state = working()
     receive(state, task(1))
 
-    assert receive(state, task(2, has_params=False, lo=1, hi=2)) == []
+    assert receive(state, task(2, params=b"", lo=1, hi=2)) == []
 
 
 def test_a_gradient_goes_out_and_the_next_task_begins() -> None:
     state = working()
     receive(state, task(1))
-    receive(state, task(2, has_params=False, lo=1, hi=2))
+    receive(state, task(2, params=b"", lo=1, hi=2))
 
     effects = state.handle(events.BranchDone(1.5, b"grad", 0.5), 1.0)
 
-    grad = Grad(*SESSION, 0, 0, 1, 1, DIGEST, 1.5, 0.5, b"grad")
+    grad = Grad(*SESSION, 0, 0, 1, 1, DIGEST, 1.5, 0.0, 0.5, b"grad")
     assert effects == [Send(grad), compute(1, 2)]
     assert kinds(state.handle(events.BranchDone(1.5, b"grad", 0.5), 2.0)) == [Grad]
 
@@ -67,20 +67,16 @@ def test_a_loss_that_is_no_number_is_sent() -> None:
 
 
 def test_a_task_for_unknown_parameters_is_answered_by_ready() -> None:
-    assert receive(working(), task(has_params=False)) == [ready()]
+    assert receive(working(), task(params=b"")) == [ready()]
 
 
 def test_ready_names_the_parameters_that_are_held() -> None:
     state = working()
     receive(state, task(1))
 
-    effects = receive(state, task(2, has_params=False, params_digest="other"))
+    effects = receive(state, task(2, params=b"", params_digest="other"))
 
     assert effects == [Abandon(), ready(DIGEST)]
-
-
-def test_parameters_that_are_not_what_their_digest_says_are_not_used() -> None:
-    assert receive(working(), task(params_digest="ab" * 32)) == [ready()]
 
 
 def test_parameters_outlive_a_session() -> None:
@@ -95,7 +91,7 @@ def test_parameters_outlive_a_session() -> None:
 def test_a_cancelled_task_is_abandoned_and_the_next_begins() -> None:
     state = working()
     receive(state, task(1))
-    receive(state, task(2, has_params=False, lo=1, hi=2))
+    receive(state, task(2, params=b"", lo=1, hi=2))
 
     assert receive(state, Cancel(*SESSION, 1)) == [Abandon(), compute(1, 2)]
 
@@ -103,7 +99,7 @@ def test_a_cancelled_task_is_abandoned_and_the_next_begins() -> None:
 def test_a_cancelled_task_in_the_queue_never_begins() -> None:
     state = working()
     receive(state, task(1))
-    receive(state, task(2, has_params=False))
+    receive(state, task(2, params=b""))
 
     assert receive(state, Cancel(*SESSION, 2)) == []
     assert kinds(state.handle(events.BranchDone(1.5, b"", 0.5), 1.0)) == [Grad]
@@ -169,14 +165,15 @@ def test_a_damaged_message_is_told_and_every_lease_given_back() -> None:
     "fields",
     [
         pytest.param({"payload": b""}, id="nothing"),
-        pytest.param({"payload": PARAMS}, id="no documents"),
-        pytest.param({"payload": PARAMS + b"\x01\x00\x01\x00"}, id="cut short"),
+        pytest.param({"payload": b"\x01\x00\x01\x00"}, id="cut short"),
+        pytest.param({"params": PARAMS[8:]}, id="a parameter too few"),
+        pytest.param({"params": PARAMS + PARAMS[:8]}, id="a parameter too many"),
         pytest.param({"lo": 1, "hi": 0}, id="no shard"),
         pytest.param({"lo": 1, "hi": 1}, id="empty branch"),
         pytest.param({"hi": 3}, id="a shard too many"),
         pytest.param({"hi": 2}, id="documents of half the branch"),
         *(
-            pytest.param({"payload": PARAMS + pack_documents([(2, 0, 2), document])}, id=name)
+            pytest.param({"payload": join([*map(pack, [(2, 0, 2), document])])}, id=name)
             for name, document in [
                 ("unknown token", (2, 3, 2)),
                 ("no position", (2,)),
@@ -200,7 +197,7 @@ def test_a_task_that_cannot_be_computed_is_a_permanent_end(fields: dict[str, Any
 def test_a_document_that_fills_every_position_is_computed() -> None:
     documents = [(2, 0, 2), (2, 0, 1, 2)]
 
-    (effect,) = receive(working(), task(payload=PARAMS + pack_documents(documents)))
+    (effect,) = receive(working(), task(payload=join([*map(pack, documents)])))
 
     assert effect.documents == documents
 
