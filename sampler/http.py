@@ -5,16 +5,12 @@ handed over, and its pieces come back into a queue.
 """
 
 import asyncio
-import errno
 import secrets
-import socket
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -31,15 +27,12 @@ from sampler.model import ModelDiverged, ServedModel
 from sampler.observed import Observed
 from sampler.openapi import BODY_BYTES_MAX, document
 from sampler.order import Order, Piece
-from sampler.patience import IDLE_S, PatientProtocol
 from sampler.refusals import Refused, bad, busy, gone, no_model, unavailable
 from sampler.streaming import END, Events, event, taken
-from wire.errors import AddressInUse, TransportError
+from sampler.web_server import WebServer
 
 BODY_S = 10.0  # how long a body may take to come
 LOOK_S = 0.25  # how often one who waits for an answer is looked after
-CONNECTIONS_MAX = 512  # half of the files that a process may have open by default
-UNTAKEN_BYTES = 64 * 1024  # that the system holds of a reply; connections inherit it
 STREAMS_MAX = 64  # whose readers may lag: each holds up to 3 MB of pieces for them
 RETRY_S = "1"
 SEED_BITS = 32
@@ -74,12 +67,8 @@ class Desk(Protocol):
     def cancel(self, order: Order) -> None: ...
 
 
-class HttpDoor:
-    """A server of its own thread.
-
-    Attributes:
-        address: where people find it, the port filled in if 0 was asked for.
-    """
+class HttpDoor(WebServer):
+    """The server of one sampler."""
 
     def __init__(
         self,
@@ -100,36 +89,8 @@ class HttpDoor:
             AddressInUse: another process has the address.
             TransportError: it is none of this machine's.
         """
-        listener = _bind(host, port)
         observed.built(version)
-        self.address = f"http://{_shown(host)}:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                App(desk, observed, page, version, api_key).starlette(),
-                http=PatientProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                headers=[("X-Content-Type-Options", "nosniff")],
-                timeout_keep_alive=int(IDLE_S),
-                limit_concurrency=CONNECTIONS_MAX,
-            )
-        )
-        self._thread = threading.Thread(
-            target=self._server.run, args=([listener],), name="http", daemon=True
-        )
-        self._thread.start()
-
-    def drain(self) -> None:
-        """Accept no more connections; requests under way finish."""
-        self._server.should_exit = True
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait so long for the requests under way; say whether all are answered."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        super().__init__(App(desk, observed, page, version, api_key).starlette(), host, port)
 
 
 class App:
@@ -353,30 +314,3 @@ def _http_error(request: Request, error: HTTPException) -> Response:
     message = f"expected a path and method of this server, got {request.method} on that path"
     body = error_body(message, "invalid_request_error", None, None)
     return JSONResponse(body, error.status_code, error.headers)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[
-            0
-        ]
-        # With the protocol named: asyncio sets TCP_NODELAY only then, without it each answer waits
-        # 40 ms for the client's acknowledgement of its head.
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNTAKEN_BYTES)
-        listener.bind(where)
-        listener.listen()  # whoever is told the address may connect at once
-    except OSError as error:
-        shown = f"{_shown(host)}:{port}"
-        if error.errno == errno.EADDRINUSE:
-            raise AddressInUse(shown) from None
-        raise TransportError(
-            f"expected an address of this machine, got {shown!r} ({error.strerror or error})"
-            " — HTTP; give one of its own, or 127.0.0.1"
-        ) from None
-    return listener
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
