@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.machine import ONE_THREAD, machine_facts
+from benchmarks.processes import cpu_s
 from benchmarks.timing import Spread
 from coordinator.run_directory import RunDirectory
 from sampler.model import ServedModel
@@ -37,7 +38,6 @@ RATE_PER_S = 50.0
 IDLE = 200  # connections that say nothing
 BODY = json.dumps({"prompt": "", "n": 1, "max_tokens": 16, "temperature": 0.5})
 HEADERS = {"Content-Type": "application/json"}
-CLOCK_TICKS_PER_S = 100  # of /proc/PID/stat, on Linux
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _load(pid: int, port: int, seconds: float) -> Load:
     taken_ms: list[float] = []
     errors: list[object] = []
     count = int(RATE_PER_S * seconds)
-    before_s, before_here_s = _cpu_s(pid), time.process_time()
+    before_s, before_here_s = cpu_s(pid), time.process_time()
     start_s = time.perf_counter() + 0.1
     threads = 16  # each asks every 16th request: none waits for the one before
     workers = [
@@ -146,7 +146,7 @@ def _load(pid: int, port: int, seconds: float) -> Load:
         worker.start()
     for worker in workers:
         worker.join()
-    cpu_ms = 1000 * (_cpu_s(pid) - before_s) / count
+    cpu_ms = 1000 * (cpu_s(pid) - before_s) / count
     here_ms = 1000 * (time.process_time() - before_here_s) / count
     for connection in idle:
         connection.close()
@@ -215,11 +215,6 @@ def _train(seconds: float, meanwhile: Callable[[], object]) -> float:
 
 def _lines(path: Path) -> int:
     return path.read_bytes().count(b"\n")
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
 
 
 def _sentence(where: str, load: Load) -> str:

@@ -61,5 +61,9 @@ def times_as_fast(samples: Mapping[str, Sequence[float]], name: str, peer: str) 
 
 
 def brief(spread: Spread) -> str:
-    """Write a spread for people, with three digits."""
-    return f"{spread.median:.3g} ({spread.low:.3g} to {spread.high:.3g})"
+    """Write a spread for people, with three digits, or all before the point."""
+    return f"{_number(spread.median)} ({_number(spread.low)} to {_number(spread.high)})"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

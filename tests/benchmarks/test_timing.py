@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.timing import Row, Spread, time_rows, times_as_fast
+from benchmarks.timing import Row, Spread, brief, time_rows, times_as_fast
 
 pytestmark = pytest.mark.unit
 
@@ -47,3 +47,7 @@ def test_a_ratio_compares_samples_of_one_round() -> None:
     samples = {"fast": [1.0, 2.0, 4.0], "peer": [3.0, 4.0, 40.0]}
 
     assert times_as_fast(samples, "fast", "peer") == Spread(3.0, 2.0, 10.0)
+
+
+def test_a_spread_is_written_with_three_digits_or_all_before_the_point() -> None:
+    assert brief(Spread(12.345, 0.012345, 12345.6)) == "12.3 (0.0123 to 12,346)"
