@@ -1,28 +1,32 @@
 """`gradflock coordinator`: own one run, and lease its branches to whoever joins."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cli.cores import stay_on
 from cli.errors import RoleFailed, UsageError
 from cli.kernels import make_engine
+from cli.live_view import choose_view
 from cli.options import (
     address_file_option,
     bind_option,
+    core_option,
     health_file_option,
     insecure_option,
     keys_option,
-    option,
+    log_format_option,
     parent_option,
     run_dir_option,
     settings_of,
     take_deployment,
     training_options,
     trust_options,
+    watching_options,
     write_address,
 )
 from cli.plan import check_resumable, plan_run
@@ -31,7 +35,8 @@ from cli.security import doorkeeper_of
 from cli.status import ADDRESS_FILE
 from cli.stopping import StopFlag
 from cli.summary import numerics_note
-from cli.view import JsonView, View, choose_view, say
+from cli.view import JsonView, View, say
+from cli.watching import Watching
 from coordinator.memory import MIB
 from coordinator.metrics import held_out_loss_of
 from coordinator.run_directory import RunDirectory
@@ -45,11 +50,13 @@ from wire.tcp import check_free
 @click.command()
 @training_options
 @trust_options
+@watching_options
 @bind_option
 @run_dir_option
 @keys_option
 @insecure_option
-@option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@core_option
+@log_format_option
 @address_file_option
 @health_file_option
 @parent_option
@@ -60,6 +67,7 @@ def coordinator(
     run_dir: Path | None,
     keys: Path | None,
     insecure: bool,
+    core: int | None,
     log_format: str,
     address_file: Path | None,
     health_file: Path | None,
@@ -73,27 +81,14 @@ def coordinator(
     said = take_deployment(flags)
     bind = check_address(bind or "tcp://127.0.0.1:5555")
     warn = _warner(log_format, parent)
-    keeper = doorkeeper_of(bind, keys, insecure, warn)
+    keeper = doorkeeper_of(bind, keys, insecure and not _is_for_page(keys, said), warn)
     check_free(bind)  # a busy port is known before a run has begun
     directory = RunDirectory(run_dir)
     check_resumable(directory, resume)
+    watching = Watching(run_dir, said, insecure)
     with directory.lock():
         plan = plan_run(directory, resume, preset, flags, warn)
         view = choose_view(log_format, plan.run.train.steps)
-        deployment = Deployment(
-            directory,
-            plan.run,
-            plan.dataset.record,
-            plan.resumed,
-            settings_of(said),
-            bind,
-            partial(make_engine, say=view.say),
-            ANY_PORT,
-            said["max_memory_growth"] * MIB,
-            Keep(said["keep"], said["keep_every"]),
-            keeper,
-            Pulse(health_file).beat,
-        )
 
         def on_bound(address: str, status_address: str) -> None:
             write_address(run_dir / ADDRESS_FILE, status_address)
@@ -102,7 +97,17 @@ def coordinator(
                 view.say(f"coordinator at {address}, run in {run_dir}{plan.beginning}")
 
         try:
-            with stop:
+            with stop, watching.begin(view.say, plan.resumed is not None):
+                stay_on(core)  # not before: the page is no part of the training
+                deployment = Deployment(
+                    *(directory, plan.run, plan.dataset.record, plan.resumed, settings_of(said)),
+                    *(bind, partial(make_engine, say=view.say), ANY_PORT),
+                    said["max_memory_growth"] * MIB,
+                    Keep(said["keep"], said["keep_every"]),
+                    keeper,
+                    Pulse(health_file).beat,
+                    watching.trace,
+                )
                 failure = _serve(deployment, view, stop, on_bound)
         finally:
             (run_dir / ADDRESS_FILE).unlink(missing_ok=True)
@@ -121,6 +126,11 @@ def _serve(
     if service.complaint:
         view.say(service.complaint)
     return service.serve(stop, on_bound)
+
+
+def _is_for_page(keys: Path | None, said: Mapping[str, Any]) -> bool:
+    """Say whether --insecure is there for the page, which has no keys, while the training has."""
+    return keys is not None and said["dashboard"] is not None
 
 
 def _warner(log_format: str, parent: int | None) -> Callable[[str], None]:

@@ -22,6 +22,7 @@ NAMES_URL = "https://raw.githubusercontent.com/karpathy/makemore/988aa59/names.t
 NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 NAMES_BYTES_MAX = 1_000_000
 FETCH_S = 10.0
+CACHED = "names.txt"  # in the cache directory
 
 BUNDLED_PATH = Path(__file__).with_name("given_names.txt")
 
@@ -91,6 +92,15 @@ def cache_directory() -> Path:
         ) from None
 
 
+def look_at_cached_names() -> tuple[Path, bool | None]:
+    """Give where the canonical list is kept, and whether it is right; None if there is none."""
+    path = cache_directory() / CACHED
+    try:
+        return path, _is_canonical(path.read_bytes())
+    except OSError:
+        return path, False if path.exists() else None
+
+
 def _parse(name: str, data: bytes) -> Dataset:
     try:
         text = data.decode("utf-8-sig")  # a byte order mark is not a character of the documents
@@ -110,7 +120,7 @@ def _parse(name: str, data: bytes) -> Dataset:
 
 def _canonical_names() -> tuple[bytes | None, str]:
     """Give the list, or None and why not."""
-    path = cache_directory() / "names.txt"
+    path = cache_directory() / CACHED
     try:
         cached = path.read_bytes()
         if _is_canonical(cached):

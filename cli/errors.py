@@ -1,8 +1,10 @@
 """Errors of the command line itself, and the exit code that each kind of error ends with.
 
 CliError
-├── UsageError   what was typed cannot be meant
-└── RoleFailed   a process of the run has failed, and with it the run
+├── UsageError          what was typed cannot be meant
+├── RoleFailed          a process of the run has failed, and with it the run
+├── MetricsUnreadable   a run has no metrics, or none that can be read
+└── ExtraMissing        a command needs packages that are not installed
 """
 
 from coordinator.errors import (
@@ -27,6 +29,14 @@ class UsageError(CliError):
 
 class RoleFailed(CliError):
     """Raised when a process of the run has failed, and with it the run."""
+
+
+class MetricsUnreadable(CliError):
+    """Raised when a run has no metrics, or none that can be read."""
+
+
+class ExtraMissing(CliError):
+    """Raised when a command needs packages that are not installed."""
 
 
 OUR_ERRORS = (CliError, EngineError, WireError, CoordinatorError)

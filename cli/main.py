@@ -19,11 +19,16 @@ COMMANDS = {  # name -> where it is; what one of them imports, another need not 
     "serve": "cli.serve:serve",
     "sample": "cli.sample:sample",
     "status": "cli.status:status",
+    "dashboard": "cli.dashboard:dashboard",
     "keys": "cli.keys:keys",
     "health": "cli.health:health",
     "checkpoint": "cli.checkpoint:checkpoint",
+    "plot": "cli.plot:plot",
+    "tensorboard": "cli.tensorboard:tensorboard",
     "explain": "cli.explain:explain",
+    "doctor": "cli.doctor:doctor",
     "compile": "cli.compile:compile_kernels",
+    "bench": "cli.bench:bench",
 }
 
 
@@ -97,6 +102,7 @@ def _read_config(ctx: click.Context, path: Path) -> dict[str, dict[str, Any]]:
     defaults: dict[str, dict[str, Any]] = {
         name: _check_table(path, everywhere, known) for name in commands
     }
+    defaults["dashboard"].pop("http", None)  # the sampler's: two servers cannot share an address
     defaults["sample"].pop("seed", None)  # a run's seed would draw the same names every time
     for name, command in commands.items():
         table = tables.get(name, {})

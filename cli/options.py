@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SAMPLER_ADDRESS = "tcp://127.0.0.1:5556"
 HTTP_ADDRESS = "127.0.0.1:8000"
 HTTP_OFF = "off"
+DASHBOARD_ADDRESS = "127.0.0.1:8090"
 
 
 def option(flag: str, *rest: str, **settings: Any) -> Callable[[F], F]:
@@ -160,6 +161,26 @@ _TRUST = [
 ]
 
 
+_WATCHING = [
+    option(
+        "--dashboard",
+        metavar="HOST:PORT",
+        help=f"Show the training on a live page there, {DASHBOARD_ADDRESS} for example.",
+    ),
+    option(
+        "--timeline-filename",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write where the time of each step goes, as a Chrome trace that Perfetto opens.",
+    ),
+    option(
+        "--grad-norms",
+        is_flag=True,
+        help="Tell the norm of each matrix's gradient, here and in metrics.jsonl.",
+    ),
+]
+
+
 def training_options(command: F) -> F:
     """Add the flags that decide a run."""
     return _add(_TRAINING, command)
@@ -170,9 +191,15 @@ def trust_options(command: F) -> F:
     return _add(_TRUST, command)
 
 
+def watching_options(command: F) -> F:
+    """Add the flags that say what people see of a run."""
+    return _add(_WATCHING, command)
+
+
 DEPLOYMENT = (  # flags that say how a run is deployed, and not what it is
     *("checkpoint_every", "keep", "keep_every", "max_unsaved"),
     *("audit", "on_liar", "accept_numerics", "max_losses", "max_memory_growth"),
+    *("dashboard", "timeline_filename", "grad_norms"),
 )
 
 
@@ -200,6 +227,7 @@ def settings_of(deployment: Mapping[str, Any]) -> Settings:
         stops_on_liar=deployment["on_liar"] == "stop",
         accepts_numerics=deployment["accept_numerics"],
         unsaved_max=deployment["max_unsaved"],
+        has_grad_norms=deployment["grad_norms"],
     )
 
 
@@ -239,6 +267,16 @@ http_option = option(
     default=HTTP_ADDRESS,
     show_default=True,
     help="Where the sampler answers HTTP; port 0 takes a free one.",
+)
+core_option = option(
+    "--core", type=click.IntRange(min=0), metavar="N", help="Run on this core alone."
+)
+log_format_option = option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Of standard error: lines for people, or one JSON object a line.",
 )
 parent_option = click.option(
     "--parent", type=int, hidden=True, help="Leave when this process is no longer the parent."

@@ -56,8 +56,10 @@ def check_security(
     warn(f"warning: {address} is plain: whoever reaches it can read and send anything")
 
 
-def check_http(address: str, insecure: bool, warn: Callable[[str], None]) -> tuple[str, int] | None:
-    """Give host and port of the HTTP door; None if there is to be none.
+def check_http(
+    address: str, insecure: bool, warn: Callable[[str], None], flag: str = "--http"
+) -> tuple[str, int] | None:
+    """Give host and port of an HTTP door; None if there is to be none.
 
     Raises:
         UsageError: it is no address, or one that others can reach and nobody allowed that.
@@ -68,7 +70,7 @@ def check_http(address: str, insecure: bool, warn: Callable[[str], None]) -> tup
         check_security(check_address(f"tcp://{address}"), insecure, warn)
     except TransportError:
         raise UsageError(
-            f"expected host:port or off, got {address!r} — --http; give 127.0.0.1:8000"
+            f"expected host:port or off, got {address!r} — {flag}; give 127.0.0.1:8000"
         ) from None
     host, _, port = address.rpartition(":")
     return host.strip("[]").replace("*", "0.0.0.0"), int(port)

@@ -11,6 +11,7 @@ from typing import Any
 
 from cli import errors
 from cli.checkpoint_facts import pick
+from cli.cores import Seats
 from cli.errors import RoleFailed
 from cli.plan import RESUME_ALWAYS
 from cli.roles import LEAVE_S, Flock, Patience, Role
@@ -36,6 +37,7 @@ class LocalRun:
 
     directory: RunDirectory
     workers: int
+    seats: Seats
     steps: int
     flags: Mapping[str, Any]  # of the coordinator, by name; None or False: nothing was said
     sampler_bind: str
@@ -56,12 +58,14 @@ class LocalRun:
         """
         flags = {**self.flags, **others}.items()
         said = {name: value for name, value in flags if value is not None and value is not False}
+        core = self.seats.coordinator
         return [
             "coordinator",
             f"--bind={address}",
             f"--run-dir={self.directory.path}",
             f"--address-file={self.address_file}",
             "--log-format=json",
+            *([] if core is None else [f"--core={core}"]),
             *(_flag(name, value) for name, value in said.items()),
         ]
 
@@ -233,6 +237,8 @@ class Supervisor:
             arguments += [f"--address-file={local.directory.path / 'sampler.address'}"]
         else:
             arguments = ["worker", f"--connect={self._address}", f"--name={name.replace(' ', '-')}"]
+            core = local.seats.workers[int(name.split()[1]) - 1]
+            arguments += [] if core is None else [f"--core={core}"]
         return Role(name, arguments, local.log(name))
 
     def _show(self, coordinator: Role) -> bool:

@@ -1,20 +1,16 @@
-"""What a person sees while a run goes on: a live bar on a terminal, plain lines anywhere else.
+"""What is told while a run goes on: plain lines for people, or JSON.
 
 A coordinator that another program watches writes its facts as JSON lines instead; `read_fact` gives
 them back.
 """
 
 import json
-import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol, TextIO, get_args
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from coordinator.facts import (
     BranchHedged,
@@ -28,6 +24,8 @@ from coordinator.facts import (
     LiarFound,
     MemberJoined,
     MemberLost,
+    MemberSeen,
+    MembersSeen,
     MessageDropped,
     PeerRefused,
     RunWentBack,
@@ -37,8 +35,8 @@ from coordinator.facts import (
 from coordinator.rate import Rate
 
 PLAIN_EVERY_S = 2.0  # at most one progress line in this time
+JSON_EVERY_S = 0.1  # at most one step
 SHOWN = 10  # of what may happen again and again, a line each; then only each power of ten
-WAITING = "waiting for workers"
 
 _FACTS = {kind.__name__: kind for kind in get_args(Fact)}
 
@@ -62,22 +60,28 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def choose_view(log_format: str, steps: int) -> View:
-    """Give the view that fits where standard error goes."""
-    if log_format == "json":
-        return JsonView(sys.stderr)
-    if sys.stderr.isatty():
-        return LiveView(steps)
-    return PlainView(steps)
-
-
 class JsonView:
-    """One JSON object a line."""
+    """One JSON object a line.
+
+    Of many steps a second some are told: the first, at most one in JSON_EVERY_S, and the newest
+    before anything else is. All of them are in metrics.jsonl.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._told_s = float("-inf")
+        self._untold: StepCommitted | None = None
 
     def observe(self, fact: Fact) -> None:
+        if isinstance(fact, StepCommitted):
+            self._untold = fact
+            now = time.monotonic()
+            if now - self._told_s < JSON_EVERY_S:
+                return
+            self._told_s = now
+            self._tell_step()
+            return
+        self._tell_step()
         self._write({"fact": type(fact).__name__, **asdict(fact)})
 
     def say(self, text: str) -> None:
@@ -87,7 +91,12 @@ class JsonView:
         pass
 
     def close(self) -> None:
-        pass
+        self._tell_step()
+
+    def _tell_step(self) -> None:
+        if self._untold is not None:
+            fact, self._untold = self._untold, None
+            self._write({"fact": type(fact).__name__, **asdict(fact)})
 
     def _write(self, values: dict[str, object]) -> None:
         with suppress(OSError):  # nobody reads any more; the run goes on without an audience
@@ -108,6 +117,8 @@ def read_fact(line: str) -> Fact | Said | str:
         values = json.loads(line)
         if "say" in values:
             return Said(str(values["say"]))
+        if "members" in values:
+            values["members"] = tuple(MemberSeen(**one) for one in values["members"])
         fact: Fact = _FACTS[values.pop("fact")](**values)
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
@@ -119,11 +130,11 @@ class PlainView:
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._progress = _Progress()
+        self._progress = ProgressLine()
         self._printed_s = float("-inf")
 
     def observe(self, fact: Fact) -> None:
-        progress = self._progress.after(fact)
+        self._progress.take(fact)
         if not isinstance(fact, StepCommitted):
             line = describe(fact)
             if line:
@@ -132,7 +143,7 @@ class PlainView:
         now = time.monotonic()
         if now - self._printed_s >= PLAIN_EVERY_S or fact.step == self._steps:
             self._printed_s = now
-            self.say(f"step {fact.step}/{self._steps}  {progress}")
+            self.say(f"step {fact.step}/{self._steps}  {self._progress}")
 
     def say(self, text: str) -> None:
         say(text)
@@ -142,38 +153,6 @@ class PlainView:
 
     def close(self) -> None:
         pass
-
-
-class LiveView:
-    """A bar that moves; what happens scrolls by above it."""
-
-    def __init__(self, steps: int) -> None:
-        self._progress = _Progress()
-        self._bar = Progress(
-            TextColumn("step {task.completed:.0f}/{task.total:.0f}"),
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._bar.add_task(WAITING, total=steps)
-        self._bar.start()
-
-    def observe(self, fact: Fact) -> None:
-        if progress := self._progress.after(fact):
-            self._bar.update(self._task, completed=self._progress.step, description=progress)
-        if line := describe(fact):
-            self.say(line)
-
-    def say(self, text: str) -> None:
-        self._bar.console.print(escape(text), highlight=False)
-
-    def go_back(self, step: int) -> None:
-        self._progress.go_back(step)
-        self._bar.update(self._task, completed=step, description=WAITING)
-
-    def close(self) -> None:
-        self._bar.stop()
 
 
 def describe(fact: Fact) -> str:
@@ -220,7 +199,7 @@ def describe(fact: Fact) -> str:
             )
         case CheckpointDurable() if fact.failed_before:
             return f"step {fact.step} is saved, after {fact.failed_before} saves that failed"
-        case CheckpointDurable() | HeldOutEvaluated() | StepCommitted():
+        case CheckpointDurable() | HeldOutEvaluated() | StepCommitted() | MembersSeen():
             return ""
 
 
@@ -229,44 +208,50 @@ def _is_worth(count: int) -> bool:
     return count <= SHOWN or str(count).strip("0") == "1"
 
 
-class _Progress:
-    """How far a run is and how fast it goes, from its last steps and its newest evaluation."""
+class ProgressLine:
+    """How far a run is and how fast it goes, from its last steps and its newest evaluation.
+
+    Attributes:
+        newest: the last step that is known; None before the first.
+    """
 
     def __init__(self) -> None:
-        self._newest: StepCommitted | None = None
+        self.newest: StepCommitted | None = None
         self._rate = Rate()
-        self._held_out = ""
-        self._durable = ""
+        self.held_out = ""
+        self.durable = ""
 
-    def after(self, fact: Fact) -> str:
-        """Give the line of progress; empty before the first step."""
-        if isinstance(fact, HeldOutEvaluated):
-            self._held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
-        elif isinstance(fact, CheckpointDurable):
-            self._durable = f"  durable {fact.step}"
-        elif isinstance(fact, RunWentBack):
-            self.forget()
-        elif isinstance(fact, StepCommitted):
-            self._newest = fact
-            self._rate.add(fact.documents, fact.seconds)
-        newest = self._newest
-        if newest is None:
+    def take(self, fact: Fact) -> None:
+        """Take note of what may change the line."""
+        match fact:
+            case HeldOutEvaluated():
+                self.held_out = f"  held-out {fact.held_out_loss:.4f} (step {fact.step})"
+            case CheckpointDurable():
+                self.durable = f"  durable {fact.step}"
+            case RunWentBack():
+                self.forget()
+            case StepCommitted():
+                self.newest = fact
+                self._rate.add(fact.documents, fact.seconds)
+
+    def __str__(self) -> str:
+        """Give the line; empty before the first step."""
+        if self.newest is None:
             return ""
-        rate = f"{self._rate.documents_per_s:.1f} documents/s"
         return (
-            f"loss {newest.loss:.4f}{self._held_out}"
-            f"  {rate}  workers {newest.workers}{self._durable}"
+            f"loss {self.newest.loss:.4f}{self.held_out}"
+            f"  {self.rate}  workers {self.newest.workers}{self.durable}"
         )
+
+    @property
+    def rate(self) -> str:
+        return f"{self._rate.documents_per_s:.1f} documents/s"
 
     def forget(self) -> None:
         """Forget what is known of steps that are undone."""
-        self._newest, self._held_out, self._durable = None, "", ""
+        self.newest, self.held_out, self.durable = None, "", ""
 
     def go_back(self, durable_step: int) -> None:
         """Stand at a step that is durable: those after it are computed again."""
         self.forget()
-        self._durable = f"  durable {durable_step}"
-
-    @property
-    def step(self) -> int:
-        return 0 if self._newest is None else self._newest.step
+        self.durable = f"  durable {durable_step}"

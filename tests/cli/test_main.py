@@ -131,6 +131,8 @@ def test_the_generator_of_the_run_has_no_seed(
         (["train", "--preset", "huge"], "'huge' is not one of"),
         (["train", "--steps", "many"], "'many' is not a valid integer"),
         (["train", "--no-such-flag"], "No such option"),
+        (["bench"], "Missing argument"),
+        (["bench", "sing"], "'sing' is not one of"),
         (["sing"], "No such command"),
     ],
     ids=" ".join,

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.cores import seats
 from cli.errors import UsageError
 from cli.options import CheckpointEveryType, newest_run_dir, write_address
 from cli.supervisor import LocalRun
@@ -79,7 +80,9 @@ def test_a_number_of_seconds_is_handed_on_as_it_was_given(seconds: float) -> Non
 def test_the_coordinator_is_given_what_was_said_and_nothing_else(tmp_path: Path) -> None:
     flags = {"steps": 9, "batch_size": None, "checkpoint_every": CheckpointEvery(7), "seed": 0}
 
-    arguments = LocalRun(RunDirectory(tmp_path), 2, 9, flags, "", []).coordinator_arguments()
+    arguments = LocalRun(
+        RunDirectory(tmp_path), 2, seats([], 2), 9, flags, "", []
+    ).coordinator_arguments()
 
     assert arguments == [
         "coordinator",

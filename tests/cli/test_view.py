@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from cli.view import JsonView, LiveView, PlainView, Said, choose_view, describe, read_fact
+from cli.live_view import LiveView, LossCurve, choose_view
+from cli.view import JsonView, PlainView, Said, describe, read_fact
 from coordinator.facts import (
     BranchHedged,
     CheckpointDurable,
@@ -20,6 +21,8 @@ from coordinator.facts import (
     LiarFound,
     MemberJoined,
     MemberLost,
+    MemberSeen,
+    MembersSeen,
     MessageDropped,
     PeerRefused,
     RunWentBack,
@@ -30,8 +33,9 @@ from coordinator.facts import (
 pytestmark = pytest.mark.unit
 
 FACTS = [
-    StepCommitted(3, 2 / 3, 8, 0.1, 2, 0.01),
+    StepCommitted(3, 2 / 3, 8, 0.1, 2, 0.01, 34, 33, {"compute": 0.05}, {"wte": 0.25}),
     MemberJoined("w1-ab", "höst", 11, 2),
+    MembersSeen((MemberSeen("w1-ab", "computing", 41.5, 7), MemberSeen("w2", "waiting", 0.0, 0))),
     MemberLost("w1-ab", "it fell silent", 2, 1),
     PeerRefused("a stranger", 'expected "1"\n got 2'),
     ConnectionRefused("10.0.0.7", "has no CURVE keys", 7),
@@ -107,6 +111,23 @@ def test_what_is_said_is_a_line_too() -> None:
 )
 def test_any_other_line_is_itself(line: str) -> None:
     assert read_fact(line) == line
+
+
+def test_of_many_steps_some_are_told_and_the_newest_before_anything_else() -> None:
+    stream = io.StringIO()
+    view = JsonView(stream)
+
+    for step in range(1, 500):
+        view.observe(committed(step))
+    view.observe(CheckpointDurable(499, 0.5, 0))
+    view.observe(committed(500))
+    view.close()
+
+    told = [read_fact(line) for line in stream.getvalue().splitlines()]
+    steps = [fact.step for fact in told if isinstance(fact, StepCommitted)]
+    assert steps[0] == 1
+    assert len(steps) < 100
+    assert told[-3:] == [committed(499), CheckpointDurable(499, 0.5, 0), committed(500)]
 
 
 def test_a_run_goes_on_when_nobody_reads_any_more() -> None:
@@ -254,3 +275,61 @@ def test_on_a_terminal_names_in_brackets_are_shown_as_they_are(
     view.close()
 
     assert "[red]w1 joined from host" in capsys.readouterr().err
+
+
+def test_on_a_terminal_people_see_what_a_step_costs_and_who_works(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = LiveView(50)
+
+    view.observe(
+        StepCommitted(
+            *(1, 2.5, 8, 0.002, 2, 0.01, 34_000, 33_000),
+            {"compute": 0.0015, "adam": 0.0004, "checkpoint": 0.0},
+            {"wte": 0.25},
+        )
+    )
+    view.observe(MembersSeen((MemberSeen("[b]w1", "computing", 1234.5, 7),)))
+    view.observe(CheckpointDurable(1, 0.004, 0))
+    view.close()
+
+    shown = capsys.readouterr().err
+    assert "step  2.00 ms  67 kB  compute 75 %  adam 20 %" in shown
+    assert "gradient norms  wte 0.25" in shown
+    assert "durable  1 (4 ms)" in shown
+    assert "[b]w1  computing  1,234 documents/s alone  last in 7 steps" in shown
+    assert "checkpoint 0" not in shown
+
+
+def test_of_many_workers_some_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    view = LiveView(50)
+
+    view.observe(MembersSeen(tuple(MemberSeen(f"w{i}", "waiting", 1.0, 0) for i in range(10))))
+    view.close()
+
+    shown = capsys.readouterr().err
+    assert "w7" in shown
+    assert "w8" not in shown
+    assert "and 2 more" in shown
+
+
+def test_a_curve_falls_from_the_first_step_to_the_newest() -> None:
+    curve = LossCurve(cells=8)
+
+    for step in range(1000):
+        curve.add(3.0 - step / 1000)
+
+    assert str(curve)[0] == "█"
+    assert str(curve)[-1] == "▁"
+    assert 4 < len(str(curve)) <= 8
+    assert sorted(str(curve), reverse=True) == list(str(curve))
+
+
+@pytest.mark.parametrize("losses", [[], [math.nan], [2.5], [2.5, math.inf, 2.5], [2.5] * 100])
+def test_a_curve_of_any_numbers_can_be_drawn(losses: list[float]) -> None:
+    curve = LossCurve(cells=8)
+
+    for loss in losses:
+        curve.add(loss)
+
+    assert set(str(curve)) <= {"▁"}
