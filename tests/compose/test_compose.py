@@ -26,7 +26,7 @@ from tests.integration.flock import wait_until
 
 pytestmark = pytest.mark.compose
 
-STEPS = 12_000
+STEPS = 60_000
 SERVICES = ("coordinator", "worker", "sampler")
 LOOK_INSIDE = """
 import json, os, pathlib, shutil

@@ -52,7 +52,7 @@ def test_the_walk_of_the_readme_ends_with_one_sha256_three_times(lab: Lab) -> No
     assert len(names) >= 3
     assert all(name.strip() for name in names[:3])
     assert "was killed by SIGKILL; starting it again" in done.stderr
-    _assert_timeline(lab.directory / "pair.trace.json", steps=2000)
+    _assert_timeline(lab.directory / "pair.trace.json", steps=6000)
     lab.assert_nobody_is_left()
 
 
