@@ -10,6 +10,7 @@ Source: Trace Event Format, "JSON Array Format", duration in complete events ("p
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 
 from coordinator.timeline import PHASES, Leg, StepTrace
 
@@ -63,18 +64,15 @@ class ChromeTrace:
 
 def _worker_slices(track: int, step: int, opened_s: float, legs: Sequence[Leg]) -> Iterator[str]:
     free_s = 0.0  # since when the track is free
-    begins = [leg.sent_s + leg.way_s + leg.queued_s for leg in legs]
-    following = sorted(zip(begins, range(len(legs)), strict=True))
-    for place, (begin_s, index) in enumerate(following):
-        leg = legs[index]
+    legs = sorted(legs, key=lambda leg: leg.begun_s)
+    for leg, following in zip_longest(legs, legs[1:]):
         said = f'"step": {step}, "branch": "({leg.lo}, {leg.hi})"'
-        arrived_s, done_s = leg.sent_s + leg.way_s, begin_s + leg.compute_s
-        is_last = place + 1 == len(following)
-        until_s = leg.received_s if is_last else min(leg.received_s, following[place + 1][0])
+        arrived_s, done_s = leg.sent_s + leg.way_s, leg.begun_s + leg.compute_s
+        until_s = min(leg.received_s, following.begun_s) if following else leg.received_s
         for what, from_s, to_s in (
             ("task on its way", leg.sent_s, arrived_s),
-            ("waits for its turn", arrived_s, begin_s),
-            (f"computes ({leg.lo}, {leg.hi})", begin_s, done_s),
+            ("waits for its turn", arrived_s, leg.begun_s),
+            (f"computes ({leg.lo}, {leg.hi})", leg.begun_s, done_s),
             ("gradient on its way", done_s, until_s),
         ):
             from_s = max(from_s, free_s)

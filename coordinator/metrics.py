@@ -24,6 +24,7 @@ import os
 import stat
 from collections import Counter
 from contextlib import suppress
+from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -192,19 +193,9 @@ class Metrics:
 
 
 def _line_of(fact: StepCommitted) -> dict[str, Any]:
-    line = {
-        "step": fact.step,
-        "loss": fact.loss,
-        "documents": fact.documents,
-        "seconds": fact.seconds,
-        "workers": fact.workers,
-        "learning_rate": fact.learning_rate,
-        "bytes_sent": fact.bytes_sent,
-        "bytes_received": fact.bytes_received,
-        "phases": fact.phases,
-    }
-    if fact.grad_norms:
-        line["grad_norms"] = fact.grad_norms
+    line = {field.name: getattr(fact, field.name) for field in fields(fact)}
+    if not fact.grad_norms:
+        del line["grad_norms"]
     return line
 
 

@@ -58,6 +58,11 @@ class Leg:
         left_s = self.received_s - self.sent_s - self.queued_s - self.compute_s
         return max(0.0, left_s) / 2
 
+    @property
+    def begun_s(self) -> float:
+        """When the worker began to compute, in seconds since the step was opened."""
+        return self.sent_s + self.way_s + self.queued_s
+
 
 @dataclass(frozen=True, slots=True)
 class PhaseTimes:

@@ -17,7 +17,7 @@ from engine.gradient import Engine
 from engine.optimizer import Moments, learning_rate
 from engine.params import Flat, layout_of, to_bytes
 from engine.run import Run
-from engine.shards import Tokens, branch_bounds, global_batch
+from engine.shards import Tokens, branch_documents, global_batch, order_by_length
 from engine.tree import Branch, cut_branches
 from wire.digest import params_digest
 from wire.messages import DUPLICATE, MISMATCH, NONFINITE, STALE, Grad
@@ -42,12 +42,12 @@ class Batch:
     """The global batch of a step.
 
     Attributes:
-        places: of its documents, in order, among those of the run.
-        packed: the documents, as they travel.
+        documents: in order.
+        packed: the same, as they travel.
     """
 
     step: int
-    places: Sequence[int]
+    documents: Sequence[Tokens]
     packed: Sequence[bytes]
 
 
@@ -75,7 +75,6 @@ class Training:
         self._ahead: Batch | None = None
         self._layout = layout_of(run.model)
         self._cuts: dict[int, list[Branch]] = {}  # by count: a step is cut as the one before
-        self._lengths = [*map(len, run.documents)]
         self._packed = [*map(pack, run.documents)]
         self.go_to(step, params, moments, loss)
 
@@ -104,10 +103,10 @@ class Training:
             self._ahead = self._batch_of(self.step + 1)
 
     def _batch_of(self, step: int) -> Batch:
-        packed = self._packed
-        places = global_batch(range(len(packed)), step, self._run.train.batch_size)
-        places.sort(key=self._lengths.__getitem__)  # as order_by_length does
-        return Batch(step, places, [packed[place] for place in places])
+        size = self._run.train.batch_size
+        documents = order_by_length(global_batch(self._run.documents, step, size))
+        packed = order_by_length(global_batch(self._packed, step, size))  # two bytes a token
+        return Batch(step, documents, packed)
 
     @property
     def step(self) -> int:
@@ -149,15 +148,10 @@ class Training:
         self.board = Board(self._cuts[count])
 
     def count_documents(self, branch: Branch) -> int:
-        first, last = self._bounds(branch)
-        return last - first
-
-    def _bounds(self, branch: Branch) -> tuple[int, int]:
-        return branch_bounds(*branch, self._run.train.batch_size, self._run.train.shards)
+        return len(self.documents(self.point, branch))
 
     def documents(self, point: Point, branch: Branch) -> Sequence[Tokens]:
-        first, last = self._bounds(branch)
-        return [self._run.documents[place] for place in point.batch.places[first:last]]
+        return branch_documents(point.batch.documents, *branch, self._run.train.shards)
 
     def texts(self, branch: Branch) -> list[str]:
         """Give the documents of a branch of the open step, for people."""
@@ -167,8 +161,7 @@ class Training:
 
     def payload(self, branch: Branch) -> bytes:
         """Give the documents that a TASK for a branch carries."""
-        first, last = self._bounds(branch)
-        return join(self.point.batch.packed[first:last])
+        return join(branch_documents(self.point.batch.packed, *branch, self._run.train.shards))
 
     def grad_norms(self) -> dict[str, float]:
         """Give the Euclidean norm of each matrix's part of the last update's mean gradient."""

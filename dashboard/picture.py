@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from statistics import median
 
 from coordinator.status import PREPARING, READY, MemberStatus, Status
+from coordinator.timeline import PHASES
 from dashboard import timeline as times
 from dashboard.curve import Curve
 from dashboard.drawings import CHECKPOINTS_MAX, Drawing
 from dashboard.metrics_file import Reading
-from dashboard.timeline import PHASES, Step, Timeline
+from dashboard.timeline import Step, Timeline
 from dashboard.tree import nodes
 from dashboard.view import AWAY, CONNECTING, FINISHED, HERE, Json, View
 

@@ -12,36 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from coordinator.timeline import PHASES, Leg
 from dashboard.errors import TimelineUnreadable
 
-PHASES = ("broadcast", "compute", "collect", "reduce", "adam", "checkpoint", "other")
 WAITING, COMPUTING, SENDING = "waiting", "computing", "sending"
-
-
-@dataclass(frozen=True, slots=True)
-class Leg:
-    """One lease; times are seconds since its step was opened.
-
-    Attributes:
-        lo, hi: shards lo to hi - 1.
-        queued_s: that the task waited at the worker.
-    """
-
-    worker: str
-    lo: int
-    hi: int
-    sent_s: float
-    queued_s: float
-    compute_s: float
-    received_s: float
-
-    @property
-    def travel_s(self) -> float:
-        return max(0.0, self.received_s - self.sent_s - self.queued_s - self.compute_s)
-
-    @property
-    def begun_s(self) -> float:
-        return self.sent_s + self.travel_s / 2 + self.queued_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +105,8 @@ def segments(step: Step, worker: str) -> list[Segment]:
     legs = [leg for leg in step.legs if leg.worker == worker]
     edges = {0.0, step.seconds}
     for leg in legs:
-        half_s = leg.travel_s / 2
-        edges |= {leg.sent_s, leg.sent_s + half_s, leg.begun_s, leg.begun_s + leg.compute_s}
-        edges |= {leg.received_s - half_s, leg.received_s}
+        edges |= {leg.sent_s, leg.sent_s + leg.way_s, leg.begun_s, leg.begun_s + leg.compute_s}
+        edges |= {leg.received_s - leg.way_s, leg.received_s}
     times = sorted(edge for edge in edges if 0 <= edge <= step.seconds)
     found: list[Segment] = []
     for begin_s, end_s in pairwise(times):
@@ -177,9 +150,8 @@ def _doing(legs: Sequence[Leg], at_s: float) -> tuple[str, int, int]:
     for leg in legs:
         if leg.begun_s <= at_s < leg.begun_s + leg.compute_s:
             return COMPUTING, leg.lo, leg.hi
-        half_s = leg.travel_s / 2
-        is_out = leg.sent_s <= at_s < leg.sent_s + half_s
-        if is_out or leg.received_s - half_s <= at_s < leg.received_s:
+        is_out = leg.sent_s <= at_s < leg.sent_s + leg.way_s
+        if is_out or leg.received_s - leg.way_s <= at_s < leg.received_s:
             doing = (SENDING, 0, 0)
     return doing
 

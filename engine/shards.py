@@ -5,11 +5,12 @@ The cut depends on the documents, the batch and the number of shards, never on t
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sized)
 
 Tokens = Sequence[int]
 
@@ -60,7 +61,7 @@ def cursor(step: int, batch_size: int, num_documents: int) -> Cursor:
     return Cursor(*divmod(step * batch_size, num_documents))
 
 
-def order_by_length(batch: Sequence[Tokens]) -> list[Tokens]:
+def order_by_length(batch: Sequence[S]) -> list[S]:
     """Order a global batch by (length, index), so that a shard's documents are of like length."""
     return sorted(batch, key=len)  # sorted is stable
 
@@ -70,18 +71,10 @@ def shard_bounds(shard: int, num_documents: int, num_shards: int) -> tuple[int, 
     return shard * num_documents // num_shards, (shard + 1) * num_documents // num_shards
 
 
-def branch_bounds(lo: int, hi: int, num_documents: int, num_shards: int) -> tuple[int, int]:
-    """Give the documents [first, last) of the branch (lo, hi), as places in the global batch."""
-    first, _ = shard_bounds(lo, num_documents, num_shards)
-    _, last = shard_bounds(hi - 1, num_documents, num_shards)
-    return first, last
-
-
-def branch_documents(
-    ordered: Sequence[Tokens], lo: int, hi: int, num_shards: int
-) -> Sequence[Tokens]:
+def branch_documents(ordered: Sequence[T], lo: int, hi: int, num_shards: int) -> Sequence[T]:
     """Give the documents of the branch (lo, hi) of an ordered global batch."""
-    first, last = branch_bounds(lo, hi, len(ordered), num_shards)
+    first, _ = shard_bounds(lo, len(ordered), num_shards)
+    _, last = shard_bounds(hi - 1, len(ordered), num_shards)
     return ordered[first:last]
 
 

@@ -129,7 +129,7 @@ class Listener(MonitoredSocket):
             for address, objection in self._guard.judge():
                 self._strangers.append(Stranger(address, objection))
                 self._refused.append(address)
-        if self._ear in self._ready or self._ear.fileno() in self._ready:
+        if self._ear.fileno() in self._ready:
             self._ear.recv(WAKES_READ)
 
     def close(self, linger_ms: int = GOODBYE_MS) -> None:
