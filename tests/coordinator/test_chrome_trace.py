@@ -45,6 +45,20 @@ def test_a_worker_gets_its_task_waits_computes_and_answers() -> None:
     assert slices[2]["args"] == {"step": 7, "branch": "(0, 4)"}
 
 
+def test_computing_hides_a_gradient_that_is_still_on_its_way() -> None:
+    first = Leg("w1", 0, 4, sent_s=0.0, queued_s=0.0, compute_s=0.004, received_s=0.010)
+    second = Leg("w1", 4, 8, sent_s=0.0, queued_s=0.006, compute_s=0.003, received_s=0.011)
+
+    slices = on_track(drawn(step_of(first, second)), FIRST_WORKER)
+
+    assert [(one["name"], one["dur"]) for one in slices] == [
+        ("task on its way", 3000.0),
+        ("computes (0, 4)", 4000.0),
+        ("computes (4, 8)", 3000.0),
+        ("gradient on its way", 1000.0),
+    ]
+
+
 def test_a_step_is_a_slice_with_what_the_coordinator_did_at_its_end() -> None:
     step, adam, reduce = on_track(drawn(step_of()), COORDINATOR)
 

@@ -117,6 +117,21 @@ def test_a_worker_cannot_say_more_of_itself_than_there_was_time_for(
     assert all(0.0 <= seconds <= 0.0101 for seconds in trace.phases.by_name.values())
 
 
+def test_a_save_that_was_prepared_while_workers_computed_made_the_step_no_longer() -> None:
+    clock = Clock()
+    timeline = Timeline(clock)
+    timeline.lease(1, "w1", (0, 8), 10)
+    timeline.save(0.008)
+    timeline.answer(1, after(clock, 0.01), 0.0, 0.01, 10)
+    after(clock, 0.002)
+    timeline.commit(0.0005, 0.0005)
+
+    phases = trace_of(timeline).phases
+
+    assert phases.checkpoint == pytest.approx(0.001)  # what is left of the step
+    assert math.fsum(phases.by_name.values()) == pytest.approx(0.012)
+
+
 def test_a_lease_that_ends_without_an_answer_is_forgotten() -> None:
     """Whoever says READY again and again must not make the open step grow."""
     timeline = Timeline(Clock())

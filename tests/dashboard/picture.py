@@ -2,9 +2,8 @@
 
 import sys
 
-from playwright.sync_api import sync_playwright
+from tests.browser import chromium
 
-CHROMIUM = "/usr/bin/chromium"
 WIDTH, HEIGHT = 1280, 900
 SEEN_MS = 4000  # that the page is looked at, so that all of it has come
 
@@ -12,8 +11,7 @@ SEEN_MS = 4000  # that the page is looked at, so that all of it has come
 def main() -> None:
     url, path, *width = sys.argv[1:]
     size = {"width": int(width[0]) if width else WIDTH, "height": HEIGHT}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         page = browser.new_page(viewport=size)
         errors: list[str] = []
         page.on("console", lambda said: said.type == "error" and errors.append(said.text))
@@ -21,7 +19,6 @@ def main() -> None:
         page.goto(url)
         page.wait_for_timeout(SEEN_MS)
         page.screenshot(path=path, full_page=True)
-        browser.close()
     for error in errors:
         print(error, file=sys.stderr)
     sys.exit(bool(errors))

@@ -2,31 +2,17 @@
 
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx
-import pytest
 
 from dashboard.http import HttpDoor
 from dashboard.service import DashboardService, Door
 
 PAGE = Path(__file__).resolve().parents[2] / "dashboard" / "page.html"
 PATIENCE_S = 20.0
-
-T = TypeVar("T")
-
-
-def wait_until(what: str, condition: Callable[[], T], within_s: float = PATIENCE_S) -> T:
-    """Give the condition's value once it is true; fail if that takes too long."""
-    deadline_s = time.monotonic() + within_s
-    while not (value := condition()):
-        if time.monotonic() > deadline_s:
-            pytest.fail(f"waited {within_s:g} s for {what}")
-        time.sleep(0.02)
-    return value
 
 
 class Running:

@@ -15,7 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from dashboard.http import STREAMS_MAX, HttpDoor, policy_of
 from dashboard.view import View
 from tests.dashboard.fake_coordinator import RUN, FakeCoordinator, checkpoint, save
-from tests.dashboard.running import Running, events, wait_until
+from tests.dashboard.running import Running, events
+from tests.integration.flock import wait_until
 from tests.memory import rss_bytes
 
 pytestmark = pytest.mark.integration

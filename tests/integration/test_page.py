@@ -3,37 +3,24 @@
 Screenshots of it stay in build/screenshots.
 """
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.integration.flock import ROOT, Lab
+from tests.browser import SCREENSHOTS, chromium
+from tests.integration.flock import Lab
 from tests.integration.oracle import Job
 
 pytestmark = [pytest.mark.integration, pytest.mark.long]
 
-SCREENSHOTS = ROOT / "build" / "screenshots"
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-]
 ALL_ENDED_MS = 20_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        reason = "the page is looked at in Chromium, which is not installed: apt install chromium"
-        assert not os.environ.get("CI"), reason
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,17 @@ def test_a_gradient_goes_out_and_the_next_task_begins() -> None:
     assert kinds(state.handle(events.BranchDone(1.5, b"grad", 0.5), 2.0)) == [Grad]
 
 
+def test_a_gradient_says_how_long_its_task_has_waited() -> None:
+    state = working()
+    receive(state, task(1), 1.0)
+    receive(state, task(2, params=b"", lo=1, hi=2), 1.5)
+    state.handle(events.BranchDone(1.5, b"grad", 0.5), 3.0)
+
+    (send,) = state.handle(events.BranchDone(1.5, b"grad", 0.5), 4.0)
+
+    assert send.message.queued_s == 1.5
+
+
 def test_a_loss_that_is_no_number_is_sent() -> None:
     state = working()
     receive(state, task(1))
