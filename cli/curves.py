@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from cli.errors import MetricsUnreadable
-from cli.metrics_lines import Line
+from coordinator.metrics_line import Line
 
 POINTS_MAX = 2000  # of one curve: about a point for each pixel
 SMOOTH_STRETCHES = 50  # a mean is taken over so many a part of the longest run, if nobody says

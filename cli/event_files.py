@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 
-from cli.metrics_lines import Line
+from coordinator.metrics_line import Line
 
 VERSION = "brain.Event:2"  # the first record of every file
 NAME = "events.out.tfevents.{:017.6f}.gradflock"  # TensorBoard reads them in the order of names

@@ -1,45 +1,16 @@
 """What a run's metrics.jsonl says, for whoever draws it or hands it on.
 
-Only the contract is read (see `coordinator.metrics`), never the coordinator: so it costs the
-training nothing, it works while a run grows and on runs that ended long ago. Runs of earlier
-versions lack some fields. A last line without its end is still being written; any other that is no
-line of a step may be what a crash has left, and is passed over with a complaint.
+Only the contract is read, never the coordinator: so it costs the training nothing, it works while a
+run grows and on runs that ended long ago. A last line without its end is still being written; any
+other that is no line of a step may be what a crash has left, and is passed over with a complaint.
 """
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from cli.errors import MetricsUnreadable, UsageError
+from coordinator.metrics_line import Line, parse_line
 from coordinator.run_directory import RunDirectory
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One step of a run; what its version did not write is None or empty.
-
-    Attributes:
-        step: updates applied, from 1.
-        loss: mean over the global batch, in nats.
-        held_out_loss: in nats; None as well where it was not finite.
-        phases: seconds of the step, by what it spent them on.
-        grad_norms: by the name of the matrix.
-    """
-
-    step: int
-    loss: float
-    documents: int
-    seconds: float
-    workers: int | None = None
-    learning_rate: float | None = None
-    held_out_loss: float | None = None
-    bytes_sent: int | None = None
-    bytes_received: int | None = None
-    phases: Mapping[str, float] = field(default_factory=dict)
-    grad_norms: Mapping[str, float] = field(default_factory=dict)
 
 
 def metrics_path(run_dir: Path) -> Path:
@@ -114,35 +85,6 @@ def complaint(path: Path, damaged: Sequence[int]) -> str:
     return f"passed over what is no line of a step — {path}:{damaged[0]}{more}"
 
 
-def parse_line(row: bytes) -> Line | None:
-    """Read one line; None if it is not that of a step."""
-    try:
-        values = json.loads(row)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(values, dict):
-        return None
-    numbers = {name: value for name, value in values.items() if _is_number(value)}
-    whole = {name: value for name, value in numbers.items() if isinstance(value, int)}
-    if not {"loss", "seconds"} <= numbers.keys() or not {"step", "documents"} <= whole.keys():
-        return None
-    if whole["step"] < 1:
-        return None
-    return Line(
-        step=whole["step"],
-        loss=float(numbers["loss"]),
-        documents=whole["documents"],
-        seconds=float(numbers["seconds"]),
-        workers=whole.get("workers"),
-        learning_rate=numbers.get("learning_rate"),
-        held_out_loss=numbers.get("held_out_loss"),
-        bytes_sent=whole.get("bytes_sent"),
-        bytes_received=whole.get("bytes_received"),
-        phases=_numbers_in(values.get("phases")),
-        grad_norms=_numbers_in(values.get("grad_norms")),
-    )
-
-
 def unique_names(run_dirs: Iterable[Path]) -> dict[Path, str]:
     """Name runs after their directories, with as much of their paths as tells them apart."""
     parts = {path: path.resolve().parts for path in run_dirs}
@@ -155,13 +97,3 @@ def unique_names(run_dirs: Iterable[Path]) -> dict[Path, str]:
             length += 1
         names[path] = "/".join(parts[path][-length:])
     return names
-
-
-def _numbers_in(values: Any) -> dict[str, float]:
-    if not isinstance(values, dict):
-        return {}
-    return {str(name): float(value) for name, value in values.items() if _is_number(value)}
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)

@@ -7,7 +7,8 @@ read to, and reads all of it again where that has changed.
 
 from pathlib import Path
 
-from cli.metrics_lines import Line, complaint, parse_lines
+from cli.metrics_lines import complaint, parse_lines
+from coordinator.metrics_line import Line
 
 OVERLAP = 4096  # bytes compared at each look: some lines, and a cut run writes other seconds
 

@@ -5,31 +5,13 @@ still there, what follows is new; if it goes on where its end was, it has got it
 if anything else stands there, the run has gone back, and the file is read anew.
 """
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from coordinator.metrics_line import Line, parse_line
 
 BYTES_PER_READ = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One step of a run.
-
-    Attributes:
-        held_out_loss: None if the step was not evaluated.
-        bytes_sent, bytes_received: None in files of runs that did not count them.
-    """
-
-    step: int
-    loss: float
-    documents: int
-    held_out_loss: float | None = None
-    bytes_sent: int | None = None
-    bytes_received: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +55,9 @@ class MetricsFile:
         lines = []
         at = self._offset
         for text in whole.split(b"\n"):
-            line = None if text == self._last and at == self._offset else _parse(text)
+            line = None if text == self._last and at == self._offset else parse_line(text)
             if line is not None:
                 lines.append(line)
                 self._offset, self._last = at, text  # a fragment may be the end of this line soon
             at += len(text) + 1
         return Reading(lines, is_anew, has_more=bool(lines) and len(data) == BYTES_PER_READ)
-
-
-def _parse(text: bytes) -> Line | None:
-    """Read a line; None if it is none."""
-    try:
-        values = json.loads(text)
-        step, documents = values["step"], values["documents"]
-        if type(step) is not int or type(documents) is not int:
-            return None
-        held_out = _loss(values["held_out_loss"]) if "held_out_loss" in values else None
-        sent, received = (_count(values.get(key)) for key in ("bytes_sent", "bytes_received"))
-        return Line(step, _loss(values["loss"]), documents, held_out, sent, received)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _loss(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int else None

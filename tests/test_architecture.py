@@ -31,7 +31,7 @@ MAY_IMPORT = {  # package -> what of ours it may import besides itself
         *("engine", "wire", "sampler"),
         *("coordinator.checkpoint", "coordinator.run_directory", "coordinator.errors"),
         *("coordinator.metrics", "coordinator.status", "coordinator.status_door"),
-        "coordinator.timeline",
+        *("coordinator.metrics_line", "coordinator.timeline"),
     ),
     "cli": ("engine", "wire", "coordinator", "worker", "sampler", "dashboard"),
 }

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.image import imread
 
 from cli.curves import loss_curve, phase_shares, rate_curve, running_mean, thin
-from cli.metrics_lines import Line, parse_lines, unique_names
+from cli.metrics_lines import parse_lines, unique_names
+from coordinator.metrics_line import Line
 from tests.cli.metrics_files import ended, rich_line, step_line, text_of, write_run
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("own_directory")]

@@ -1,14 +1,14 @@
 """A metrics file is followed while the coordinator's own code writes it."""
 
-import math
 from pathlib import Path
 
 import pytest
 
 from coordinator.facts import StepCommitted
 from coordinator.metrics import Metrics
+from coordinator.metrics_line import Line
 from dashboard import metrics_file
-from dashboard.metrics_file import Line, MetricsFile
+from dashboard.metrics_file import MetricsFile
 
 pytestmark = pytest.mark.unit
 
@@ -47,7 +47,7 @@ def test_a_line_of_which_half_is_written_waits_for_the_rest(path: Path) -> None:
     with path.open("ab", buffering=0) as writing:
         writing.write(b'{"step": 1, "loss": 2.0, "docu')
         assert steps_of(file) == []
-        writing.write(b'ments": 4}\n')
+        writing.write(b'ments": 4, "seconds": 0.1}\n')
         assert steps_of(file) == [1]
 
 
@@ -106,7 +106,10 @@ def test_a_last_line_that_gets_its_held_out_loss_comes_again(path: Path) -> None
 
 def test_a_completion_that_is_seen_half_way_is_seen_whole_later(path: Path) -> None:
     """What completes a line is written behind its end, before the end becomes a comma."""
-    end, rest = b'{"step": 1, "loss": 2.0, "documents": 4}\n', b'"held_out_loss": 1.5}\n'
+    end, rest = (
+        b'{"step": 1, "loss": 2.0, "documents": 4, "seconds": 0.1}\n',
+        b'"held_out_loss": 1.5}\n',
+    )
     file = MetricsFile(path)
     path.write_bytes(end + rest)
     assert [line.held_out_loss for line in file.read().lines] == [None]
@@ -118,19 +121,19 @@ def test_a_completion_that_is_seen_half_way_is_seen_whole_later(path: Path) -> N
 
 def test_lines_of_older_and_newer_runs_are_read_alike(path: Path) -> None:
     path.write_text(
-        '{"step": 1, "loss": 2.0, "documents": 4}\n'
-        '{"step": 2, "loss": NaN, "documents": 4, "bytes_sent": 7, "bytes_received": 8, "new": 1}\n'
+        '{"step": 1, "loss": 2.0, "documents": 4, "seconds": 0.1}\n'
+        '{"step": 2, "loss": 3.0, "documents": 4, "seconds": 0.1, "bytes_sent": 7, "new": 1}\n'
     )
 
     old, new = MetricsFile(path).read().lines
-    assert old == Line(1, 2.0, 4)
-    assert math.isnan(new.loss)
-    assert (new.bytes_sent, new.bytes_received) == (7, 8)
+    assert old == Line(1, 2.0, 4, 0.1)
+    assert new.loss == 3.0
+    assert (new.bytes_sent, new.bytes_received) == (7, None)
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", "5", '{"step": "1", "loss": 1, "documents": 1}', "x"])
 def test_what_is_no_line_is_passed_over(path: Path, line: str) -> None:
-    path.write_text(line + '\n{"step": 1, "loss": 2.0, "documents": 4}\n')
+    path.write_text(line + '\n{"step": 1, "loss": 2.0, "documents": 4, "seconds": 0.1}\n')
 
     assert steps_of(MetricsFile(path)) == [1]
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dashboard.metrics_file import Line, Reading
+from coordinator.metrics_line import Line
+from dashboard.metrics_file import Reading
 from dashboard.observed import render
 from dashboard.view import View
 from tests.dashboard.test_picture import heard
@@ -17,7 +18,14 @@ HOSTILE = 'w"\\\n}{<script>'
 
 def here() -> View:
     picture = heard()
-    picture.read(Reading([Line(1, 2.5, 64, 2.25, 10, 20), Line(2, 2.0, 64, None, 10, 20)]))
+    picture.read(
+        Reading(
+            [
+                Line(1, 2.5, 64, 0.1, held_out_loss=2.25, bytes_sent=10, bytes_received=20),
+                Line(2, 2.0, 64, 0.1, bytes_sent=10, bytes_received=20),
+            ]
+        )
+    )
     return picture.view(0.0)
 
 

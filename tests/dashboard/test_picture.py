@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from coordinator.metrics_line import Line
 from dashboard import timeline
 from dashboard.drawings import CHECKPOINTS_MAX, Drawing
-from dashboard.metrics_file import Line, Reading
+from dashboard.metrics_file import Reading
 from dashboard.picture import SILENT_S, Picture
 from dashboard.timeline import Timeline
 from dashboard.view import everything
@@ -30,7 +31,7 @@ def heard(number: int = 7, now_s: float = 0.0, **fields: Any) -> Picture:
 
 
 def lines(first: int, last: int, **fields: Any) -> list[Line]:
-    return [Line(step, 2.0, 64, **fields) for step in range(first, last + 1)]
+    return [Line(step, 2.0, 64, 0.1, **fields) for step in range(first, last + 1)]
 
 
 def drawing(step: int, *, is_newest: bool = True, run: str = fake.RUN) -> Drawing:
@@ -128,7 +129,7 @@ def test_a_coordinator_without_timeline_is_shown_as_far_as_it_tells() -> None:
 
 def test_every_number_of_a_view_is_json() -> None:
     picture = heard(loss=math.nan, documents_per_s=math.inf)
-    picture.read(Reading([Line(1, math.nan, 64, math.inf)]))
+    picture.read(Reading([Line(1, math.nan, 64, 0.1, held_out_loss=math.inf)]))
     picture.drew(drawing(1))
 
     json.dumps(everything(picture.view(0.0)), allow_nan=False)
@@ -140,8 +141,12 @@ def test_every_number_of_a_view_is_json() -> None:
 def test_lines_are_counted_once_also_if_the_last_is_completed() -> None:
     picture = Picture("demo")
     picture.read(Reading(lines(1, 3, bytes_sent=10, bytes_received=20)))
-    picture.read(Reading([Line(3, 2.0, 64, 1.5, 10, 20)]))
-    picture.read(Reading([Line(3, 2.0, 64, 1.5, 10, 20)]))
+    picture.read(
+        Reading([Line(3, 2.0, 64, 0.1, held_out_loss=1.5, bytes_sent=10, bytes_received=20)])
+    )
+    picture.read(
+        Reading([Line(3, 2.0, 64, 0.1, held_out_loss=1.5, bytes_sent=10, bytes_received=20)])
+    )
 
     view = picture.view(0.0)
     assert view.totals == {"documents": 192, "bytes_sent": 30, "bytes_received": 60}
@@ -169,7 +174,7 @@ def test_lines_that_are_read_anew_replace_those_before() -> None:
 
 def test_names_have_the_held_out_loss_of_their_step() -> None:
     picture = Picture("demo")
-    picture.read(Reading([Line(5, 2.0, 64, 1.5)]))
+    picture.read(Reading([Line(5, 2.0, 64, 0.1, held_out_loss=1.5)]))
     picture.drew(drawing(5))
 
     assert picture.view(0.0).names == [
